@@ -1,0 +1,11 @@
+//! corelog: an Apache-Kafka-compatible message broker, one thread per core, on io_uring.
+//!
+//! The contents page, in the order in which data flows.
+
+pub mod limits;
+pub mod types;
+
+// pub mod runtime; (enabled when the simulation lands)
+pub mod wire;
+
+pub mod log;

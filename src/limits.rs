@@ -1,0 +1,75 @@
+//! Every bound of the broker in one place: what it limits and what happens at it.
+//! Constants only; those an operator may change are defaults of `config`.
+
+/// Direct I/O works in blocks of this size; buffers and file positions are multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Largest request frame, as Kafka's socket.request.max.bytes. A larger one closes the connection.
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Smallest request frame: api key, api version, correlation id. A smaller one closes the connection.
+pub const FRAME_BYTES_MIN: usize = 8;
+
+/// Largest record batch a topic may be configured to take. A larger one is MESSAGE_TOO_LARGE.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a produce request carries beside its batches, generously.
+pub const REQUEST_OVERHEAD_MAX: usize = 1024 * 1024;
+
+/// A v2 record batch's header: https://kafka.apache.org/documentation/#recordbatch
+pub const BATCH_HEADER_BYTES: usize = 61;
+
+/// Kafka's default of max.message.bytes.
+pub const MESSAGE_BYTES_MAX_DEFAULT: usize = 1_048_588;
+
+/// Most records one batch may claim: each takes at least 7 bytes uncompressed, so a frame holds fewer,
+/// and a compressed batch that claims more is INVALID_RECORD.
+pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
+
+/// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
+pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Largest response of a fetch, as Kafka's fetch.max.bytes on the broker (57,671,680).
+pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
+
+/// Requests one connection may have in flight. At it, its socket is not read.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+
+/// Bytes of responses that wait for a slow reader, per connection. At it, its socket is not read.
+pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Buffers in one vectored send, as IOV_MAX of Linux.
+pub const SEND_SLICES_MAX: usize = 1024;
+
+/// Messages between two shards that one batch carries at most, and batches that one queue holds.
+/// Full mailbox: the sender waits, so its connection stops reading. Nothing is dropped.
+pub const MAILBOX_BATCHES_MAX: usize = 1024;
+
+/// Shards of one host: broker ids leave ten bits for them.
+pub const SHARDS_MAX: usize = 1024;
+
+/// Kafka's longest legal topic name.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Partitions one topic may have, and one host may hold. Beyond it: INVALID_PARTITIONS.
+pub const TOPIC_PARTITIONS_MAX: usize = 100_000;
+pub const PARTITIONS_MAX: usize = 1_000_000;
+
+/// Batches remembered per idempotent producer (KIP-98).
+pub const PRODUCER_BATCHES_RETAINED: usize = 5;
+
+/// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
+
+/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots.
+/// At it, the longest unused is evicted; its client starts a new one.
+pub const FETCH_SESSIONS_MAX: usize = 1000;
+
+/// Longest single write to a segment. More pending bytes wait for the next commit.
+pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(BLOCK_BYTES.is_power_of_two());
+const _: () = assert!(COMMIT_BYTES_MAX % BLOCK_BYTES == 0);
+const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");

@@ -1,0 +1,67 @@
+//! The only door to the executor, the kernel and `unsafe`.
+//!
+//! Everything above says `runtime::File`, `runtime::spawn`, `runtime::now`; which runtime that is, is an
+//! alias: glommio in the product, a seeded simulation (virtual time, a disk that tears and loses what was
+//! not synced, a network that delays and cuts) in test builds. Nothing above this module names glommio,
+//! libc or a raw file descriptor.
+
+pub mod buffer;
+mod clock;
+
+pub use clock::Instant;
+
+#[cfg(not(any(test, feature = "sim")))]
+mod glommio;
+#[cfg(not(any(test, feature = "sim")))]
+pub use self::glommio::*;
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub use self::sim::{
+    File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, create_directory_all,
+    list_directory, mesh, now, random_u64, remove_directory, remove_file, rename, sleep, spawn,
+    spawn_background, sync_directory, wall_clock, yield_now,
+};
+
+use crate::types::Timestamp;
+use std::future::Future;
+use std::time::Duration;
+
+/// How a file is opened. All files are read and written with direct I/O, in blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    /// Make the file; an existing one is an error (`AlreadyExists`).
+    pub create_new: bool,
+    /// A write that returned is on stable storage (O_DSYNC).
+    pub sync_on_write: bool,
+    /// No writes will be made.
+    pub read_only: bool,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    pub name: String,
+    pub is_directory: bool,
+    /// Bytes; 0 for a directory.
+    pub length: u64,
+    pub modified: Timestamp,
+}
+
+/// How a listening socket is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Several shards may bind the same port; the kernel spreads connections (SO_REUSEPORT).
+    pub shared: bool,
+    pub backlog: u32,
+}
+
+/// Runs `future` for at most `limit`; `None` when time ran out (the future is dropped).
+pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    futures_lite::future::or(async { Some(future.await) }, async {
+        sleep(limit).await;
+        None
+    })
+    .await
+}
