@@ -5,6 +5,8 @@
 //! not synced, a network that delays and cuts) in test builds. Nothing above this module names glommio,
 //! libc or a raw file descriptor.
 
+#![allow(unsafe_code)]
+
 pub mod buffer;
 mod clock;
 

@@ -1,0 +1,713 @@
+//! The product's runtime: glommio, with the traps of version 0.9 closed here (design, section 7).
+//!
+//! Lives on every shard's core. It never decides anything: it opens, reads, writes, waits.
+
+use super::buffer::{BufferSlice, SharedBuffer};
+use super::{DirectoryEntry, FileOptions, Instant, ListenOptions};
+use crate::limits::BLOCK_BYTES;
+use crate::types::Timestamp;
+use bytes::{BufMut, BytesMut};
+use futures_lite::io::{AsyncRead, AsyncWrite};
+use glommio::channels::shared_channel::{self, ConnectedReceiver, ConnectedSender};
+use glommio::io::{Directory, DmaFile, OpenOptions};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, TaskQueueHandle};
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::RandomState;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+// ---------------------------------------------------------------- clock, randomness
+
+/// Monotonic time since the process's first look at the clock.
+pub fn now() -> Instant {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let start = START.get_or_init(std::time::Instant::now);
+    Instant(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The host's clock, which may step.
+pub fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}
+
+pub async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// Random bits for ids (not for secrets): the standard library's per-instance hash keys.
+pub fn random_u64() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u64(now().0);
+    hasher.finish()
+}
+
+// ---------------------------------------------------------------- shards and tasks
+
+/// One pinned executor thread to start.
+#[derive(Clone, Debug)]
+pub struct ShardThread {
+    pub name: String,
+    /// The CPU to pin to; `None` lets the kernel move it.
+    pub cpu: Option<usize>,
+    /// How long an idle shard polls before it sleeps. Zero: at once.
+    pub spin: Duration,
+}
+
+/// A started shard's thread.
+#[derive(Debug)]
+pub struct ShardHandle<T>(glommio::ExecutorJoinHandle<T>);
+
+impl<T: Send + 'static> ShardHandle<T> {
+    /// Waits for the shard's main future to end.
+    ///
+    /// # Errors
+    /// The executor could not start (rlimits, kernel), or its thread panicked.
+    pub fn join(self) -> io::Result<T> {
+        self.0.join().map_err(io::Error::from)
+    }
+}
+
+/// glommio's registered buffers are not used for what this broker keeps (they would be held by the tail
+/// cache), so the arena stays at its minimum: three rings register it against RLIMIT_MEMLOCK.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+/// Requests that one ring can have submitted at once.
+const RING_ENTRIES: usize = 512;
+/// A task that runs longer than this is asked to yield.
+const PREEMPT_AFTER: Duration = Duration::from_millis(2);
+
+fn executor_builder(thread: &ShardThread) -> LocalExecutorBuilder {
+    let placement = thread.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let builder = LocalExecutorBuilder::new(placement)
+        .name(&thread.name)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_ENTRIES)
+        .preempt_timer(PREEMPT_AFTER)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+    if thread.spin.is_zero() { builder } else { builder.spin_before_park(thread.spin) }
+}
+
+/// Starts a thread with an executor of its own that runs `main`.
+///
+/// # Errors
+/// The thread could not be made, or the CPU does not exist.
+pub fn start_shard<F, T>(
+    thread: &ShardThread,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<ShardHandle<T>>
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    executor_builder(thread).spawn(main).map(ShardHandle).map_err(io::Error::from)
+}
+
+/// Runs a future to its end on an executor of this thread: for clients and tools.
+///
+/// # Errors
+/// The executor could not start.
+pub fn run_local<T>(main: impl Future<Output = T>) -> io::Result<T> {
+    let thread = ShardThread { name: "corelog".into(), cpu: None, spin: Duration::ZERO };
+    Ok(executor_builder(&thread).make().map_err(io::Error::from)?.run(main))
+}
+
+/// The CPUs this process may run on, ascending (sched_getaffinity(2)).
+///
+/// # Errors
+/// As the system call.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: cpu_set_t is plain data for which all zeros is valid; the call writes within its size.
+    let (result, set) = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        (libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set), set)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let bits = 8 * size_of::<libc::cpu_set_t>();
+    // SAFETY: CPU_ISSET reads the set's own words for indexes below its number of bits.
+    Ok((0..bits).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
+}
+
+/// A started task. Awaiting gives its result; dropping lets it run on.
+#[derive(Debug)]
+pub struct Task<T>(Option<glommio::Task<T>>);
+
+impl<T> Task<T> {
+    /// Ends the task where it waits; its future is dropped.
+    pub async fn cancel(mut self) {
+        if let Some(task) = self.0.take() {
+            task.cancel().await;
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = T;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let task = self.0.as_mut().expect("a task is polled after its end");
+        let result = futures_lite::ready!(Pin::new(task).poll(context));
+        self.0 = None;
+        Poll::Ready(result)
+    }
+}
+
+/// Starts a task on this shard. Takes a process-wide lock inside glommio: for long-lived tasks.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    Task(Some(glommio::spawn_local(future)))
+}
+
+thread_local! {
+    static BACKGROUND: Cell<Option<TaskQueueHandle>> = const { Cell::new(None) };
+}
+
+/// Starts a task in the class that yields to the data path (a tenth of its shares).
+pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    let queue = BACKGROUND.get().unwrap_or_else(|| {
+        let shares = glommio::Shares::Static(100);
+        let latency = glommio::Latency::NotImportant;
+        let queue = glommio::executor().create_task_queue(shares, latency, "background");
+        BACKGROUND.set(Some(queue));
+        queue
+    });
+    Task(Some(glommio::spawn_local_into(future, queue).expect("the queue was made on this shard")))
+}
+
+pub async fn yield_now() {
+    glommio::executor().yield_now().await;
+}
+
+/// Gives way when this task has used up its slice.
+pub async fn yield_if_needed() {
+    glommio::yield_if_needed().await;
+}
+
+/// Runs a blocking call on this shard's helper thread.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    glommio::executor().spawn_blocking(call).await
+}
+
+// ---------------------------------------------------------------- files
+
+/// A file under direct I/O.
+#[derive(Debug)]
+pub struct File {
+    file: Rc<DmaFile>,
+}
+
+impl File {
+    /// Opens or makes a file.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub async fn open(path: &Path, options: FileOptions) -> io::Result<File> {
+        let mut open = OpenOptions::new();
+        open.read(true).write(!options.read_only).create_new(options.create_new);
+        if options.sync_on_write {
+            open.custom_flags(libc::O_DSYNC);
+        }
+        let file = open.dma_open(path).await.map_err(io::Error::from)?;
+        Ok(File { file: Rc::new(file) })
+    }
+
+    /// Writes the whole buffer at a block-aligned position. On a `sync_on_write` file it is on stable
+    /// storage when this returns.
+    ///
+    /// # Errors
+    /// As write(2); part of the buffer may have been written.
+    pub async fn write_at(&self, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned write at {position}");
+        let length = buffer.len();
+        let written =
+            self.file.write_rc_at(buffer.storage().clone(), position).await.map_err(io::Error::from)?;
+        if written == length { Ok(()) } else { self.write_rest(buffer, position, written).await }
+    }
+
+    /// A short write is how a full device begins: go on block by block until it says why.
+    async fn write_rest(
+        &self,
+        buffer: &SharedBuffer,
+        position: u64,
+        written: usize,
+    ) -> io::Result<()> {
+        let mut at = written / BLOCK_BYTES * BLOCK_BYTES;
+        while at < buffer.len() {
+            let mut block = super::buffer::AlignedBuffer::allocate(BLOCK_BYTES);
+            block.as_mut_slice().copy_from_slice(&buffer[at..at + BLOCK_BYTES]);
+            let block = block.freeze();
+            let written = self
+                .file
+                .write_rc_at(block.storage().clone(), position + at as u64)
+                .await
+                .map_err(io::Error::from)?;
+            if written != BLOCK_BYTES {
+                return Err(io::Error::new(io::ErrorKind::WriteZero, "the device took part of a block"));
+            }
+            at += BLOCK_BYTES;
+        }
+        Ok(())
+    }
+
+    /// Reads up to `length` bytes at any position; fewer at the file's end.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub async fn read_at(&self, position: u64, length: usize) -> io::Result<BufferSlice> {
+        let result = self.file.read_at(position, length).await.map_err(io::Error::from)?;
+        Ok(BufferSlice::from_read(result))
+    }
+
+    /// Brings data, and the metadata needed to read it, to stable storage (fdatasync(2)).
+    ///
+    /// # Errors
+    /// As fdatasync(2). After a failure the state of what was written is unknown.
+    pub async fn sync(&self) -> io::Result<()> {
+        self.file.fdatasync().await.map_err(io::Error::from)
+    }
+
+    /// Makes the file at least `length` bytes long, with space that reads as zeros (fallocate(2)).
+    ///
+    /// # Errors
+    /// `StorageFull`, or as fallocate(2).
+    pub async fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.pre_allocate(length, false).await.map_err(io::Error::from)
+    }
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// As ftruncate(2).
+    pub async fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length).await.map_err(io::Error::from)
+    }
+
+    /// # Errors
+    /// As statx(2).
+    pub async fn length(&self) -> io::Result<u64> {
+        self.file.file_size().await.map_err(io::Error::from)
+    }
+
+    /// Closes the descriptor once no operation uses it.
+    ///
+    /// # Errors
+    /// As close(2).
+    pub async fn close(self) -> io::Result<()> {
+        self.file.close_rc().await.map(drop).map_err(io::Error::from)
+    }
+}
+
+/// # Errors
+/// As unlink(2). Runs off the shard's thread: freeing a large file takes long.
+pub async fn remove_file(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::remove_file(path)).await
+}
+
+/// # Errors
+/// As rename(2).
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    blocking(move || std::fs::rename(from, to)).await
+}
+
+/// # Errors
+/// As mkdir(2).
+pub async fn create_directory_all(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::create_dir_all(path)).await
+}
+
+/// Removes a directory and all in it, off the shard's thread.
+///
+/// # Errors
+/// As unlink(2) and rmdir(2).
+pub async fn remove_directory(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::remove_dir_all(path)).await
+}
+
+/// The entries of a directory, by name.
+///
+/// # Errors
+/// As readdir(3). Names that are not UTF-8 are left out: none of ours are.
+pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    let path = path.to_owned();
+    blocking(move || {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let metadata = entry.metadata()?;
+            let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH);
+            let modified = modified.map_or(0, |since| since.as_millis() as i64);
+            let is_directory = metadata.is_dir();
+            let length = if is_directory { 0 } else { metadata.len() };
+            entries.push(DirectoryEntry { name, is_directory, length, modified: Timestamp(modified) });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    })
+    .await
+}
+
+/// Brings a directory's entries to stable storage.
+///
+/// # Errors
+/// As open(2) and fsync(2).
+pub async fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = Directory::open(path).await.map_err(io::Error::from)?;
+    let synced = directory.sync().await.map_err(io::Error::from);
+    directory.close().await.map_err(io::Error::from)?;
+    synced
+}
+
+/// Readies this shard for files under `directory`. glommio finds out how a device polls with the first
+/// file that an executor opens there, and an empty one misleads it: direct reads then fail with EOPNOTSUPP.
+///
+/// # Errors
+/// The directory is not writable, or its file system has no direct I/O.
+pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
+    let path = directory.join(format!(".probe-{}-{}", std::process::id(), glommio::executor().id()));
+    std::fs::write(&path, [0u8; BLOCK_BYTES])?;
+    let probed = async {
+        let file = File::open(&path, FileOptions::default()).await?;
+        let read = file.read_at(0, BLOCK_BYTES).await.map(|_| ());
+        file.close().await?;
+        read
+    }
+    .await;
+    std::fs::remove_file(&path)?;
+    probed
+}
+
+/// Held while this process owns a data directory (flock(2): the kernel ends it with the process).
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: std::fs::File,
+}
+
+impl DirectoryLock {
+    /// `None` when another process holds it.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub fn acquire(path: &Path) -> io::Result<Option<DirectoryLock>> {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+// ---------------------------------------------------------------- sockets
+
+/// A listening TCP socket of this shard.
+#[derive(Debug)]
+pub struct Listener {
+    listener: glommio::net::TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener {
+    /// # Errors
+    /// As bind(2) and listen(2).
+    pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Listener> {
+        let domain = socket2::Domain::for_address(address);
+        let kind = socket2::Type::STREAM.cloexec();
+        let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if options.shared {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        let local = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
+        // SAFETY: the descriptor is a listening TCP socket whose only owner becomes the listener.
+        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        Ok(Listener { listener, local })
+    }
+
+    /// # Errors
+    /// As accept(2); EMFILE and ENFILE pass when descriptors are freed.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        let stream = self.listener.accept().await.map_err(io::Error::from)?;
+        Stream::adopt(stream)
+    }
+
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+/// A TCP connection of this shard. Reading and writing may be polled by one task side by side.
+#[derive(Debug)]
+pub struct Stream {
+    stream: RefCell<glommio::net::TcpStream>,
+    fd: i32,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
+impl Stream {
+    fn adopt(stream: glommio::net::TcpStream) -> io::Result<Stream> {
+        stream.set_nodelay(true).map_err(io::Error::from)?;
+        let peer = stream.peer_addr().map_err(io::Error::from)?;
+        let local = stream.local_addr().map_err(io::Error::from)?;
+        let fd = stream.as_raw_fd();
+        Ok(Stream { stream: RefCell::new(stream), fd, peer, local })
+    }
+
+    /// # Errors
+    /// As connect(2).
+    pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
+        let stream = glommio::net::TcpStream::connect(address).await.map_err(io::Error::from)?;
+        Stream::adopt(stream)
+    }
+
+    /// Appends what has arrived, at most `limit` bytes; 0 means that the peer has ended its side.
+    ///
+    /// # Errors
+    /// As recv(2).
+    pub fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(limit > 0);
+        if buffer.capacity() - buffer.len() < limit {
+            buffer.reserve(limit);
+        }
+        let spare = buffer.chunk_mut();
+        let length = spare.len().min(limit);
+        // SAFETY: recv(2) only writes to this memory, which `spare` owns for `length` bytes, and the
+        // bytes are counted as initialised below only as far as the kernel says it wrote them.
+        let target = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr(), length) };
+        let mut stream = self.stream.borrow_mut();
+        let read = futures_lite::ready!(Pin::new(&mut *stream).poll_read(context, target))?;
+        assert!(read <= length, "the kernel wrote {read} bytes into {length}");
+        // SAFETY: the kernel initialised `read` bytes from the start of the spare memory.
+        unsafe { buffer.advance_mut(read) };
+        Poll::Ready(Ok(read))
+    }
+
+    /// Sends as much of the slices as the socket takes now, in one system call.
+    ///
+    /// # Errors
+    /// As sendmsg(2).
+    pub fn poll_write_vectored(
+        &self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match send_now(self.fd, slices) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+        // Full socket: glommio has no vectored write, but its plain one arms the wake-up we need.
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, first)
+    }
+
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Ends both directions; pending reads and writes return.
+    pub fn shutdown(&self) {
+        // SAFETY: the descriptor is this stream's own and open while `self` lives.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_RDWR) };
+    }
+}
+
+/// One sendmsg(2) that does not wait and raises no SIGPIPE.
+fn send_now(fd: i32, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        // SAFETY: an all-zero msghdr is valid; IoSlice has the layout of iovec (std guarantees it), the
+        // slices outlive the call, and sendmsg only reads them.
+        let sent = unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = slices.as_ptr() as *mut libc::iovec;
+            message.msg_iovlen = slices.len();
+            libc::sendmsg(fd, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+        };
+        if sent >= 0 {
+            return Ok(sent as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+// ---------------------------------------------------------------- between shards
+
+/// One shard's end of the mesh, to be moved to its thread and joined there.
+pub struct MeshPeer<T: Send + 'static> {
+    senders: Vec<Option<shared_channel::SharedSender<T>>>,
+    receivers: Vec<Option<shared_channel::SharedReceiver<T>>>,
+}
+
+/// To one other shard.
+#[derive(Debug)]
+pub struct MeshSender<T: Send + 'static>(ConnectedSender<T>);
+
+/// From one other shard.
+#[derive(Debug)]
+pub struct MeshReceiver<T: Send + 'static>(ConnectedReceiver<T>);
+
+/// Bounded queues between every two of `peers` shards.
+pub fn mesh<T: Send + 'static>(peers: usize, capacity: usize) -> Vec<MeshPeer<T>> {
+    let mut ends: Vec<MeshPeer<T>> = (0..peers)
+        .map(|_| MeshPeer {
+            senders: (0..peers).map(|_| None).collect(),
+            receivers: (0..peers).map(|_| None).collect(),
+        })
+        .collect();
+    for from in 0..peers {
+        for to in (0..peers).filter(|to| *to != from) {
+            let (sender, receiver) = shared_channel::new_bounded(capacity);
+            ends[from].senders[to] = Some(sender);
+            ends[to].receivers[from] = Some(receiver);
+        }
+    }
+    ends
+}
+
+impl<T: Send + 'static> MeshPeer<T> {
+    /// Connects to all peers; returns when all of them have joined. Indexed by peer, `None` for self.
+    #[allow(clippy::type_complexity)]
+    pub async fn join(self) -> (Vec<Option<MeshSender<T>>>, Vec<Option<MeshReceiver<T>>>) {
+        // Both halves wait for the other side, so all are connected side by side.
+        let senders: Vec<_> = self
+            .senders
+            .into_iter()
+            .map(|sender| {
+                sender.map(|sender| spawn(async move { MeshSender(sender.connect().await) }))
+            })
+            .collect();
+        let receivers: Vec<_> = self
+            .receivers
+            .into_iter()
+            .map(|receiver| {
+                receiver.map(|receiver| spawn(async move { MeshReceiver(receiver.connect().await) }))
+            })
+            .collect();
+        let (mut connected_senders, mut connected_receivers) = (Vec::new(), Vec::new());
+        for sender in senders {
+            connected_senders.push(match sender {
+                Some(task) => Some(task.await),
+                None => None,
+            });
+        }
+        for receiver in receivers {
+            connected_receivers.push(match receiver {
+                Some(task) => Some(task.await),
+                None => None,
+            });
+        }
+        (connected_senders, connected_receivers)
+    }
+}
+
+impl<T: Send + 'static> MeshSender<T> {
+    /// # Errors
+    /// Gives the item back when the queue is full or its reader is gone.
+    pub fn try_send(&self, item: T) -> Result<(), T> {
+        self.0.try_send(item).map_err(returned_item)
+    }
+
+    /// Waits while the queue is full.
+    ///
+    /// # Errors
+    /// Gives the item back when the reader is gone.
+    pub async fn send(&self, item: T) -> Result<(), T> {
+        self.0.send(item).await.map_err(returned_item)
+    }
+}
+
+fn returned_item<T>(error: glommio::GlommioError<T>) -> T {
+    match error {
+        glommio::GlommioError::Closed(glommio::ResourceType::Channel(item))
+        | glommio::GlommioError::WouldBlock(glommio::ResourceType::Channel(item)) => item,
+        other => unreachable!("a channel's send failed otherwise: {other}"),
+    }
+}
+
+impl<T: Send + 'static> MeshReceiver<T> {
+    /// The next item; `None` when the sender is gone.
+    pub async fn recv(&self) -> Option<T> {
+        self.0.recv().await
+    }
+}
+
+// ---------------------------------------------------------------- signals
+
+/// Arranges for SIGTERM and SIGINT to end `StopSignal::wait`; a second one ends the process at once with
+/// the shell's status for it. To be called once, before shards start.
+#[derive(Debug)]
+pub struct StopSignal {
+    stream: std::os::unix::net::UnixStream,
+}
+
+impl StopSignal {
+    /// # Errors
+    /// The handlers cannot be set.
+    pub fn install() -> io::Result<StopSignal> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
+        let stopping = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            let status = 128 + signal;
+            signal_hook::flag::register_conditional_shutdown(signal, status, stopping.clone())?;
+            signal_hook::flag::register(signal, stopping.clone())?;
+            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+        }
+        Ok(StopSignal { stream: receiver })
+    }
+
+    /// Waits for the first signal, on the shard that calls it.
+    ///
+    /// # Errors
+    /// The pipe from the handler failed.
+    pub async fn wait(self) -> io::Result<()> {
+        use futures_lite::AsyncReadExt;
+        self.stream.set_nonblocking(true)?;
+        // SAFETY: the descriptor is a connected stream socket whose only owner becomes glommio's stream.
+        let mut stream =
+            unsafe { glommio::net::UnixStream::from_raw_fd(self.stream.into_raw_fd()) };
+        let mut byte = [0u8; 1];
+        stream.read(&mut byte).await.map(drop)
+    }
+}
