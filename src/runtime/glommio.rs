@@ -65,7 +65,7 @@ pub struct ShardThread {
 
 /// A started shard's thread.
 #[derive(Debug)]
-pub struct ShardHandle<T>(glommio::ExecutorJoinHandle<T>);
+pub struct ShardHandle<T: Send + 'static>(glommio::ExecutorJoinHandle<T>);
 
 impl<T: Send + 'static> ShardHandle<T> {
     /// Waits for the shard's main future to end.
