@@ -170,7 +170,9 @@ impl fmt::Debug for TopicId {
 }
 
 /// What an acknowledgement promises (design: the contract, point 1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// On stable storage: survives power loss.

@@ -1,1 +1,3 @@
 //! FRAME <-> REQUEST
+
+pub mod batch;

@@ -1,0 +1,431 @@
+//! A v2 record batch as bytes: its 61-byte header read, checked and patched in place.
+//!
+//! Pure: no copy, no decompression, no record decoded (that is `wire::records`). Layout, from
+//! https://kafka.apache.org/documentation/#recordbatch, big-endian:
+//!
+//! ```text
+//!  0 base offset i64        23 last offset delta i32     51 producer epoch i16
+//!  8 length of the rest i32 27 base timestamp i64        53 base sequence i32
+//! 12 leader epoch i32       35 max timestamp i64         57 record count i32
+//! 16 magic i8 = 2           43 producer id i64           61 records
+//! 17 CRC-32C u32, of everything from byte 21
+//! 21 attributes i16: 0-2 codec, 3 log-append time, 4 transactional, 5 control, 6 delete horizon
+//! ```
+
+use crate::limits::{BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BATCH_RECORDS_MAX};
+use crate::types::{Offset, Timestamp};
+
+/// Bytes before the part that the length field counts.
+pub const LENGTH_OVERHEAD: usize = 12;
+/// Where the CRC's cover begins.
+const CRC_START: usize = 21;
+/// An uncompressed record's least bytes: length, attributes, two deltas, two lengths, header count.
+const RECORD_BYTES_MIN: usize = 7;
+
+pub const NO_PRODUCER_ID: i64 = -1;
+pub const NO_PRODUCER_EPOCH: i16 = -1;
+pub const NO_SEQUENCE: i32 = -1;
+
+/// Why bytes are not a batch that may be stored. The first three say that bytes were damaged, the rest
+/// that a client composed a batch wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    #[error("{have} bytes where a batch needs {need}")]
+    Truncated { have: usize, need: usize },
+    #[error("batch length field {0} is out of range")]
+    Length(i32),
+    #[error("checksum {stored:#010x} stored, {computed:#010x} computed")]
+    Checksum { stored: u32, computed: u32 },
+    #[error("magic {0}, only 2 is stored")]
+    Magic(i8),
+    #[error("{records} records with last offset delta {last_offset_delta}")]
+    Count { records: i32, last_offset_delta: i32 },
+    #[error("compression codec {0} is unknown")]
+    Codec(i16),
+    #[error("{0}")]
+    Records(&'static str),
+    #[error("producer id {producer_id} with epoch {epoch} and sequence {sequence}")]
+    Producer { producer_id: i64, epoch: i16, sequence: i32 },
+    #[error("clients may not write control batches")]
+    Control,
+}
+
+impl BatchError {
+    /// Whether the bytes are damaged (else they are whole but wrongly composed).
+    pub fn is_damage(self) -> bool {
+        matches!(self, Self::Truncated { .. } | Self::Length(_) | Self::Checksum { .. })
+    }
+}
+
+/// A batch's header as plain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    pub base_offset: Offset,
+    /// Bytes of the whole batch, header and length field included.
+    pub batch_bytes: usize,
+    pub leader_epoch: i32,
+    pub magic: i8,
+    pub crc: u32,
+    pub attributes: i16,
+    pub last_offset_delta: i32,
+    pub base_timestamp: Timestamp,
+    pub max_timestamp: Timestamp,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+    pub record_count: i32,
+}
+
+/// Reads `N` bytes at `at`; the caller has checked that they are there.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N bytes")
+}
+
+impl BatchHeader {
+    /// Reads a header. The length field is checked against the limits, not against `bytes`, which may
+    /// hold no more than the header.
+    ///
+    /// # Errors
+    /// `Truncated` below 61 bytes; `Length` when no batch can have that length; `Magic` when not 2.
+    pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+        if bytes.len() < BATCH_HEADER_BYTES {
+            return Err(BatchError::Truncated { have: bytes.len(), need: BATCH_HEADER_BYTES });
+        }
+        let magic = i8::from_be_bytes(field(bytes, 16));
+        if magic != 2 {
+            return Err(BatchError::Magic(magic));
+        }
+        let length = i32::from_be_bytes(field(bytes, 8));
+        let batch_bytes = usize::try_from(length).map_or(0, |length| length + LENGTH_OVERHEAD);
+        if !(BATCH_HEADER_BYTES..=BATCH_BYTES_MAX).contains(&batch_bytes) {
+            return Err(BatchError::Length(length));
+        }
+        Ok(BatchHeader {
+            base_offset: Offset(i64::from_be_bytes(field(bytes, 0))),
+            batch_bytes,
+            leader_epoch: i32::from_be_bytes(field(bytes, 12)),
+            magic,
+            crc: u32::from_be_bytes(field(bytes, 17)),
+            attributes: i16::from_be_bytes(field(bytes, 21)),
+            last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
+            base_timestamp: Timestamp(i64::from_be_bytes(field(bytes, 27))),
+            max_timestamp: Timestamp(i64::from_be_bytes(field(bytes, 35))),
+            producer_id: i64::from_be_bytes(field(bytes, 43)),
+            producer_epoch: i16::from_be_bytes(field(bytes, 51)),
+            base_sequence: i32::from_be_bytes(field(bytes, 53)),
+            record_count: i32::from_be_bytes(field(bytes, 57)),
+        })
+    }
+
+    /// The offset after this batch's last.
+    pub fn next_offset(&self) -> Offset {
+        Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta) + 1))
+    }
+
+    pub fn last_offset(&self) -> Offset {
+        Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta)))
+    }
+
+    /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> i16 {
+        self.attributes & 0b111
+    }
+
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & 0b1000 != 0
+    }
+
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & 0b1_0000 != 0
+    }
+
+    pub fn is_control(&self) -> bool {
+        self.attributes & 0b10_0000 != 0
+    }
+
+    pub fn has_producer(&self) -> bool {
+        self.producer_id != NO_PRODUCER_ID
+    }
+
+    /// The sequence of the batch's last record; sequences wrap after `i32::MAX` (KIP-98).
+    pub fn last_sequence(&self) -> i32 {
+        if self.base_sequence == NO_SEQUENCE {
+            return NO_SEQUENCE;
+        }
+        let last = i64::from(self.base_sequence) + i64::from(self.last_offset_delta);
+        i32::try_from(last % (i64::from(i32::MAX) + 1)).expect("the remainder is below 2^31")
+    }
+}
+
+/// CRC-32C of the part of a whole batch that the stored checksum covers.
+pub fn checksum(batch: &[u8]) -> u32 {
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[CRC_START..]);
+    u32::try_from(sum).expect("a 32-bit CRC fits 32 bits")
+}
+
+/// Reads and checks the batch at the start of `bytes` as it lies in a log: whole, and with a right
+/// checksum.
+///
+/// # Errors
+/// As `BatchHeader::parse`; `Truncated` when the batch is not all there; `Checksum`.
+pub fn parse_whole(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::parse(bytes)?;
+    if bytes.len() < header.batch_bytes {
+        return Err(BatchError::Truncated { have: bytes.len(), need: header.batch_bytes });
+    }
+    let computed = checksum(&bytes[..header.batch_bytes]);
+    if computed != header.crc {
+        return Err(BatchError::Checksum { stored: header.crc, computed });
+    }
+    if header.last_offset_delta < 0 {
+        let BatchHeader { record_count: records, last_offset_delta, .. } = header;
+        return Err(BatchError::Count { records, last_offset_delta });
+    }
+    Ok(header)
+}
+
+/// Checks the one batch that a producer sent for a partition: all of `bytes`, whole, right checksum,
+/// consistent counts, a known codec, a sensible producer. Uncompressed records are walked by their lengths.
+///
+/// # Errors
+/// The first rule that the batch breaks.
+pub fn parse_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::parse(bytes)?;
+    if header.batch_bytes != bytes.len() {
+        return Err(BatchError::Truncated { have: bytes.len(), need: header.batch_bytes });
+    }
+    let computed = checksum(bytes);
+    if computed != header.crc {
+        return Err(BatchError::Checksum { stored: header.crc, computed });
+    }
+    let BatchHeader { record_count: records, last_offset_delta, .. } = header;
+    let count_max = BATCH_RECORDS_MAX as i32;
+    if records <= 0 || records > count_max || last_offset_delta != records - 1 {
+        return Err(BatchError::Count { records, last_offset_delta });
+    }
+    if header.codec() > 4 {
+        return Err(BatchError::Codec(header.codec()));
+    }
+    if header.is_control() {
+        return Err(BatchError::Control);
+    }
+    check_producer(&header)?;
+    if header.codec() == 0 {
+        walk_records(&bytes[BATCH_HEADER_BYTES..], records as usize)?;
+    }
+    Ok(header)
+}
+
+/// KIP-98: a batch names a producer id, an epoch and a sequence together or none of them.
+fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
+    let BatchHeader { producer_id, producer_epoch: epoch, base_sequence: sequence, .. } = *header;
+    let named = producer_id >= 0 && epoch >= 0 && sequence >= 0;
+    let anonymous = producer_id == NO_PRODUCER_ID;
+    if named || (anonymous && !header.is_transactional()) {
+        return Ok(());
+    }
+    Err(BatchError::Producer { producer_id, epoch, sequence })
+}
+
+/// Follows the records' length prefixes: exactly `count` of them must fill `records`, with ascending
+/// offset deltas. Reads a few bytes of each record, about 2 ns.
+fn walk_records(records: &[u8], count: usize) -> Result<(), BatchError> {
+    if records.len() / RECORD_BYTES_MIN < count {
+        return Err(BatchError::Records("more records claimed than the bytes can hold"));
+    }
+    let mut rest = records;
+    for expected in 0..count {
+        let (length, after) =
+            varint(rest).ok_or(BatchError::Records("a record's length is cut"))?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= after.len() && *length >= RECORD_BYTES_MIN - 1)
+            .ok_or(BatchError::Records("a record's length leaves the batch"))?;
+        let (record, next) = after.split_at(length);
+        // Attributes (one byte), timestamp delta, offset delta.
+        let delta = varint(&record[1..]).and_then(|(_, rest)| varint(rest));
+        if delta.is_none_or(|(delta, _)| delta != expected as i64) {
+            return Err(BatchError::Records("a record's offset delta is out of order"));
+        }
+        rest = next;
+    }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(BatchError::Records("bytes remain after the last record"))
+    }
+}
+
+/// A zigzag varint of at most ten bytes and what follows it.
+fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let mut value = 0u64;
+    for (place, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            let signed = (value >> 1) as i64 ^ -((value & 1) as i64);
+            return Some((signed, &bytes[place + 1..]));
+        }
+    }
+    None
+}
+
+/// Writes what the broker decides into a batch: base offset and leader epoch, which the checksum does not
+/// cover.
+pub fn assign_offsets(batch: &mut [u8], base_offset: Offset, leader_epoch: i32) {
+    batch[0..8].copy_from_slice(&base_offset.0.to_be_bytes());
+    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// Stamps the batch with the broker's time (message.timestamp.type=LogAppendTime, KIP-32) and renews the
+/// checksum.
+pub fn assign_append_time(batch: &mut [u8], at: Timestamp) {
+    let attributes = i16::from_be_bytes(field(batch, 21)) | 0b1000;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&at.0.to_be_bytes());
+    let crc = checksum(batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+#[cfg(any(test, feature = "sim"))]
+pub mod testing {
+    //! Small batches for tests of the layers above.
+
+    use super::*;
+
+    /// Who wrote a test's batch: producer id, epoch, base sequence.
+    pub type Producer = Option<(i64, i16, i32)>;
+
+    fn put_varint(out: &mut Vec<u8>, value: i64) {
+        let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+        while zigzag >= 0x80 {
+            out.push(zigzag as u8 | 0x80);
+            zigzag >>= 7;
+        }
+        out.push(zigzag as u8);
+    }
+
+    /// An uncompressed batch of these values, without keys or headers, all at `timestamp`.
+    pub fn batch(values: &[&[u8]], timestamp: Timestamp, producer: Producer) -> Vec<u8> {
+        let mut out = vec![0u8; BATCH_HEADER_BYTES];
+        for (index, value) in values.iter().enumerate() {
+            let mut record = vec![0u8];
+            put_varint(&mut record, 0);
+            put_varint(&mut record, index as i64);
+            put_varint(&mut record, -1);
+            put_varint(&mut record, value.len() as i64);
+            record.extend_from_slice(value);
+            put_varint(&mut record, 0);
+            put_varint(&mut out, record.len() as i64);
+            out.extend_from_slice(&record);
+        }
+        let (id, epoch, sequence) = producer.unwrap_or((-1, -1, -1));
+        let length = (out.len() - LENGTH_OVERHEAD) as i32;
+        out[8..12].copy_from_slice(&length.to_be_bytes());
+        out[12..16].copy_from_slice(&(-1i32).to_be_bytes());
+        out[16] = 2;
+        out[23..27].copy_from_slice(&(values.len() as i32 - 1).to_be_bytes());
+        out[27..35].copy_from_slice(&timestamp.0.to_be_bytes());
+        out[35..43].copy_from_slice(&timestamp.0.to_be_bytes());
+        out[43..51].copy_from_slice(&id.to_be_bytes());
+        out[51..53].copy_from_slice(&epoch.to_be_bytes());
+        out[53..57].copy_from_slice(&sequence.to_be_bytes());
+        out[57..61].copy_from_slice(&(values.len() as i32).to_be_bytes());
+        let crc = checksum(&out);
+        out[17..21].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::batch;
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        batch(&[b"one", b"two", b""], Timestamp(1_700_000_000_000), Some((7, 0, 5)))
+    }
+
+    /// Changes a batch, renews its checksum, and says what the checks make of it.
+    fn check(change: impl FnOnce(&mut Vec<u8>), expect: Result<(), BatchError>) {
+        let mut bytes = sample();
+        change(&mut bytes);
+        let crc = checksum(&bytes);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(parse_produced(&bytes).map(|_| ()), expect);
+    }
+
+    #[test]
+    fn header_fields_are_read_where_kafka_writes_them() {
+        let header = parse_produced(&sample()).unwrap();
+        assert_eq!(header.record_count, 3);
+        assert_eq!(header.last_offset(), Offset(2));
+        assert_eq!((header.producer_id, header.producer_epoch), (7, 0));
+        assert_eq!((header.base_sequence, header.last_sequence()), (5, 7));
+        assert_eq!(header.max_timestamp, Timestamp(1_700_000_000_000));
+        assert_eq!(header.batch_bytes, sample().len());
+    }
+
+    #[test]
+    fn checksum_is_crc32c() {
+        let bytes = sample();
+        assert_eq!(checksum(&bytes), crc32c::crc32c(&bytes[21..]));
+    }
+
+    #[test]
+    fn wrongly_composed_batches_are_refused_by_the_rule_they_break() {
+        let count =
+            |records, last_offset_delta| Err(BatchError::Count { records, last_offset_delta });
+        check(|_| {}, Ok(()));
+        check(|b| b[16] = 1, Err(BatchError::Magic(1)));
+        check(|b| b[57..61].copy_from_slice(&9i32.to_be_bytes()), count(9, 2));
+        check(|b| b[57..61].copy_from_slice(&(-1i32).to_be_bytes()), count(-1, 2));
+        check(|b| b[22] = 5, Err(BatchError::Codec(5)));
+        check(|b| b[22] = 0b10_0000, Err(BatchError::Control));
+        check(
+            |b| b[53..57].copy_from_slice(&(-1i32).to_be_bytes()),
+            Err(BatchError::Producer { producer_id: 7, epoch: 0, sequence: -1 }),
+        );
+        check(
+            |b| {
+                b[23..27].copy_from_slice(&1i32.to_be_bytes());
+                b[57..61].copy_from_slice(&2i32.to_be_bytes());
+            },
+            Err(BatchError::Records("bytes remain after the last record")),
+        );
+    }
+
+    #[test]
+    fn damage_anywhere_is_found() {
+        let good = sample();
+        // The base offset and leader epoch are outside the checksum: the broker writes them.
+        for at in (8..12).chain(16..good.len()) {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(parse_produced(&bytes).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        for cut in 0..good.len() {
+            assert!(parse_produced(&good[..cut]).is_err(), "cut at {cut}");
+            assert!(parse_whole(&good[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn sequences_wrap_after_the_largest() {
+        let bytes = batch(&[b"a", b"b", b"c"], Timestamp(0), Some((1, 0, i32::MAX - 1)));
+        assert_eq!(parse_produced(&bytes).unwrap().last_sequence(), 0);
+    }
+
+    #[test]
+    fn patches_keep_the_batch_valid() {
+        let mut bytes = sample();
+        assign_offsets(&mut bytes, Offset(41), 3);
+        assign_append_time(&mut bytes, Timestamp(99));
+        let header = parse_whole(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.leader_epoch), (Offset(41), 3));
+        assert_eq!(header.next_offset(), Offset(44));
+        assert!(header.is_log_append_time());
+        assert_eq!(header.max_timestamp, Timestamp(99));
+    }
+}
