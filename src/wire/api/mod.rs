@@ -1,0 +1,246 @@
+//! The APIs: their keys, which of them are served in which versions, and one file for each.
+
+use super::message::{Message, Request};
+
+macro_rules! api_keys {
+    ($($name:ident = $key:literal,)*) => {
+        /// Every key that Kafka has, so that a refused request can be named.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($name = $key,)*
+        }
+
+        impl ApiKey {
+            pub const ALL: &[ApiKey] = &[$(ApiKey::$name),*];
+
+            pub const fn from_i16(key: i16) -> Option<ApiKey> {
+                match key {
+                    $($key => Some(ApiKey::$name),)*
+                    _ => None,
+                }
+            }
+
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ApiKey::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+api_keys! {
+    Produce = 0,
+    Fetch = 1,
+    ListOffsets = 2,
+    Metadata = 3,
+    LeaderAndIsr = 4,
+    StopReplica = 5,
+    UpdateMetadata = 6,
+    ControlledShutdown = 7,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
+    FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
+    SaslHandshake = 17,
+    ApiVersions = 18,
+    CreateTopics = 19,
+    DeleteTopics = 20,
+    DeleteRecords = 21,
+    InitProducerId = 22,
+    OffsetForLeaderEpoch = 23,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
+    WriteTxnMarkers = 27,
+    TxnOffsetCommit = 28,
+    DescribeAcls = 29,
+    CreateAcls = 30,
+    DeleteAcls = 31,
+    DescribeConfigs = 32,
+    AlterConfigs = 33,
+    AlterReplicaLogDirs = 34,
+    DescribeLogDirs = 35,
+    SaslAuthenticate = 36,
+    CreatePartitions = 37,
+    CreateDelegationToken = 38,
+    RenewDelegationToken = 39,
+    ExpireDelegationToken = 40,
+    DescribeDelegationToken = 41,
+    DeleteGroups = 42,
+    ElectLeaders = 43,
+    IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
+    OffsetDelete = 47,
+    DescribeClientQuotas = 48,
+    AlterClientQuotas = 49,
+    DescribeUserScramCredentials = 50,
+    AlterUserScramCredentials = 51,
+    Vote = 52,
+    BeginQuorumEpoch = 53,
+    EndQuorumEpoch = 54,
+    DescribeQuorum = 55,
+    AlterPartition = 56,
+    UpdateFeatures = 57,
+    Envelope = 58,
+    FetchSnapshot = 59,
+    DescribeCluster = 60,
+    DescribeProducers = 61,
+    BrokerRegistration = 62,
+    BrokerHeartbeat = 63,
+    UnregisterBroker = 64,
+    DescribeTransactions = 65,
+    ListTransactions = 66,
+    AllocateProducerIds = 67,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
+    ControllerRegistration = 70,
+    GetTelemetrySubscriptions = 71,
+    PushTelemetry = 72,
+    AssignReplicasToDirs = 73,
+    ListConfigResources = 74,
+    DescribeTopicPartitions = 75,
+    ShareGroupHeartbeat = 76,
+    ShareGroupDescribe = 77,
+    ShareFetch = 78,
+    ShareAcknowledge = 79,
+    AddRaftVoter = 80,
+    RemoveRaftVoter = 81,
+    UpdateRaftVoter = 82,
+    InitializeShareGroupState = 83,
+    ReadShareGroupState = 84,
+    WriteShareGroupState = 85,
+    DeleteShareGroupState = 86,
+    ReadShareGroupStateSummary = 87,
+    StreamsGroupHeartbeat = 88,
+    StreamsGroupDescribe = 89,
+    DescribeShareGroupOffsets = 90,
+    AlterShareGroupOffsets = 91,
+    DeleteShareGroupOffsets = 92,
+}
+
+/// An API that is served, and in which versions. The codec may know more versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SupportedApi {
+    pub key: ApiKey,
+    pub version_min: i16,
+    pub version_max: i16,
+    flexible_from: i16,
+}
+
+macro_rules! apis {
+    ($($key:ident: $module:ident, $request:ident, $response:ident $(, advertised to $max:literal)?;)*) => {
+        $(
+            pub mod $module;
+            pub use $module::{$request, $response};
+
+            impl Request for $request {
+                const KEY: ApiKey = ApiKey::$key;
+                type Response = $response;
+            }
+        )*
+
+        const SUPPORTED: &[SupportedApi] = &[$(
+            SupportedApi {
+                key: ApiKey::$key,
+                version_min: *<$request as Message>::VERSIONS.start(),
+                version_max: version_max!($request $(, $max)?),
+                flexible_from: <$request as Message>::FLEXIBLE_FROM,
+            },
+        )*];
+
+        /// Visits the types of every API, for tests that hold for all of them.
+        #[cfg(test)]
+        pub(crate) fn visit_apis(visitor: &mut impl ApiVisitor) {
+            $(visitor.visit::<$request, $response>();)*
+        }
+    };
+}
+
+macro_rules! version_max {
+    ($request:ident) => {
+        *<$request as Message>::VERSIONS.end()
+    };
+    ($request:ident, $max:literal) => {
+        $max
+    };
+}
+
+apis! {
+    Produce: produce, ProduceRequest, ProduceResponse;
+    Fetch: fetch, FetchRequest, FetchResponse;
+    ListOffsets: list_offsets, ListOffsetsRequest, ListOffsetsResponse;
+    Metadata: metadata, MetadataRequest, MetadataResponse;
+    ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse;
+    CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;
+    DeleteTopics: delete_topics, DeleteTopicsRequest, DeleteTopicsResponse;
+    DeleteRecords: delete_records, DeleteRecordsRequest, DeleteRecordsResponse;
+    InitProducerId: init_producer_id, InitProducerIdRequest, InitProducerIdResponse, advertised to 5;
+    OffsetForLeaderEpoch:
+        offset_for_leader_epoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    DescribeConfigs: describe_configs, DescribeConfigsRequest, DescribeConfigsResponse;
+    AlterConfigs: alter_configs, AlterConfigsRequest, AlterConfigsResponse;
+    DescribeLogDirs: describe_log_dirs, DescribeLogDirsRequest, DescribeLogDirsResponse;
+    CreatePartitions: create_partitions, CreatePartitionsRequest, CreatePartitionsResponse;
+    IncrementalAlterConfigs:
+        incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+    DescribeCluster: describe_cluster, DescribeClusterRequest, DescribeClusterResponse;
+    DescribeTopicPartitions:
+        describe_topic_partitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+}
+
+/// What is served, in the order of the keys.
+pub fn supported_apis() -> &'static [SupportedApi] {
+    SUPPORTED
+}
+
+impl ApiKey {
+    pub const fn to_i16(self) -> i16 {
+        self as i16
+    }
+
+    /// `None` when this API is not served at all.
+    pub fn supported(self) -> Option<&'static SupportedApi> {
+        SUPPORTED.iter().find(|api| api.key == self)
+    }
+
+    pub fn supports(self, version: i16) -> bool {
+        self.supported().is_some_and(|api| (api.version_min..=api.version_max).contains(&version))
+    }
+
+    /// 2 from the first flexible version on, else 1. An API that is not served has its header read
+    /// as version 1: the fields that name the request in the refusal are the same.
+    pub fn request_header_version(self, version: i16) -> i16 {
+        if self.is_flexible(version) { 2 } else { 1 }
+    }
+
+    /// 1 from the first flexible version on, else 0; always 0 for ApiVersions (KIP-511).
+    pub fn response_header_version(self, version: i16) -> i16 {
+        if self != ApiKey::ApiVersions && self.is_flexible(version) { 1 } else { 0 }
+    }
+
+    fn is_flexible(self, version: i16) -> bool {
+        self.supported().is_some_and(|api| version >= api.flexible_from)
+    }
+}
+
+impl std::fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+pub(crate) trait ApiVisitor {
+    fn visit<R, S>(&mut self)
+    where
+        R: Request<Response = S> + super::sample::Sample,
+        S: Message + super::sample::Sample;
+}
