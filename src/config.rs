@@ -1,0 +1,403 @@
+//! What an operator may choose: validated plain data, passed in, never global.
+//!
+//! Each key is declared once, in this file, with its documentation, type, default and allowed range; from
+//! that one line come the TOML key, the `CORELOG_*` variable, the flag, its `--help` text and every error
+//! message. Sources in rising order: defaults, TOML file, environment, flags (`config::load`).
+//! Reads no file, no environment and no clock itself: the command line hands it their contents.
+
+mod address;
+mod form;
+mod load;
+
+pub use address::{Advertise, HostPort};
+pub use load::{ConfigError, Effective, Loader, Source};
+
+use crate::limits;
+use crate::types::Durability;
+use form::{Form, auto, bytes, count, cpus, duration, one_of, switch, text, unlimited};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One key, as the sources and the help see it.
+pub struct Key {
+    /// The TOML table that holds it; empty for the top level.
+    pub table: &'static str,
+    pub name: &'static str,
+    /// The lines of documentation above its declaration.
+    pub doc: &'static [&'static str],
+    /// Takes a value as an operator writes it; false when it is not one of `allowed`.
+    set: fn(&mut Config, &str) -> bool,
+    /// The value as a TOML literal that `set` takes back.
+    show: fn(&Config) -> String,
+    allowed: fn() -> String,
+}
+
+impl Key {
+    /// `log.segment_bytes`
+    pub fn path(&self) -> String {
+        let separator = if self.table.is_empty() { "" } else { "." };
+        format!("{}{separator}{}", self.table, self.name)
+    }
+
+    /// `CORELOG_LOG_SEGMENT_BYTES`
+    pub fn variable(&self) -> String {
+        format!("CORELOG_{}", self.path().replace('.', "_").to_uppercase())
+    }
+
+    /// `log-segment-bytes`, without the dashes before it.
+    pub fn flag(&self) -> String {
+        self.path().replace(['.', '_'], "-")
+    }
+
+    /// The documentation as one paragraph.
+    pub fn help(&self) -> String {
+        self.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What may be written, for people: "a size from 1KiB to 100MiB".
+    pub fn allowed(&self) -> String {
+        (self.allowed)()
+    }
+
+    /// The value that this key has in `config`, as a TOML literal.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+/// Every key there is, the top level first, in the order of declaration.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    Config::KEYS.iter().chain(LogConfig::KEYS).chain(LoggingConfig::KEYS)
+}
+
+/// Declares a table of the configuration: the struct, its defaults, and its keys.
+/// One entry: documentation, `name: Type = default, form;`
+macro_rules! table {
+    (
+        $(#[$meta:meta])*
+        pub struct $table:ident $name:literal [$($at:tt)*] { $(pub $inner:ident: $inner_type:ty,)* }
+        $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr, $form:expr; )+
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $table {
+            $( $(#[doc = $doc])+ pub $key: $type, )+
+            $( pub $inner: $inner_type, )*
+        }
+
+        impl Default for $table {
+            fn default() -> $table {
+                $table { $( $key: $default, )+ $( $inner: <$inner_type>::default(), )* }
+            }
+        }
+
+        impl $table {
+            fn of(config: &Config) -> &$table {
+                &(*config)$($at)*
+            }
+
+            fn of_mut(config: &mut Config) -> &mut $table {
+                &mut (*config)$($at)*
+            }
+
+            const KEYS: &'static [Key] = &[$( Key {
+                table: $name,
+                name: stringify!($key),
+                doc: &[$($doc),+],
+                set: |config, text| match $form.parse(text) {
+                    Some(value) => {
+                        $table::of_mut(config).$key = value;
+                        true
+                    }
+                    None => false,
+                },
+                show: |config| $form.show(&$table::of(config).$key),
+                allowed: || form::of::<$type>($form).allowed(),
+            }, )+];
+        }
+    };
+}
+
+table! {
+    /// The whole configuration of a broker process.
+    pub struct Config "" [] { pub log: LogConfig, pub logging: LoggingConfig, }
+
+    /// Directory of all data. Made if missing; one broker at a time may use it.
+    data_dir: PathBuf = PathBuf::from("./data"), form::path();
+
+    /// Address of the common (bootstrap) port. Port 0 lets the kernel choose.
+    /// With per-core endpoints, shard N also listens on this port + 1 + N.
+    listen: HostPort = HostPort::new("127.0.0.1", 9092), form::host_port();
+
+    /// Host, or HOST:PORT, by which clients reach the common port, when it differs from `listen`.
+    advertise: Option<Advertise> = None, auto(form::advertise());
+
+    /// CPUs to use, one shard on each, such as `0-3,5`. auto: all that the process is allowed.
+    cpus: Option<Vec<usize>> = None, auto(cpus());
+
+    /// per-core: each shard is advertised as a broker of its own, so that clients talk straight to
+    /// the core that owns a partition. shared: one port and one broker id, for NAT and firewalls.
+    endpoints: Endpoints = Endpoints::PerCore, one_of(Endpoints::ALL);
+
+    /// What an acknowledgement promises. fsync: survives power loss; write: survives the process;
+    /// memory: nothing, for benchmarks.
+    durability: Durability = Durability::Fsync, one_of(DURABILITIES);
+
+    /// Number of this host. With per-core endpoints, broker id = node_id * 1024 + shard.
+    node_id: u32 = 1, count(0, NODE_ID_MAX);
+
+    /// Name of the cluster. auto: made up at the first start and kept in the data directory.
+    cluster_id: Option<String> = None, auto(text(1, CLUSTER_ID_BYTES_MAX));
+
+    /// Make a topic when a client asks for the metadata of a missing one (Kafka's
+    /// auto.create.topics.enable).
+    auto_create_topics: bool = true, switch();
+
+    /// Partitions of a topic whose creator does not say (Kafka's num.partitions).
+    num_partitions: u32 = 1, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
+
+    /// Memory that one shard plans with: tail cache, request and response buffers. At it, sockets are
+    /// not read until some is free. auto: half of the host's memory, shared out among the shards.
+    memory_per_shard_bytes: Option<u64> = None, auto(bytes(MEMORY_BYTES_MIN, 1 << 50));
+
+    /// Share of a shard's memory that keeps recently written records for consumers near the end.
+    tail_cache_percent: u8 = 50, count(1, 90);
+
+    /// Files that one shard keeps open. At it, the longest unused is closed. auto: from the process's
+    /// limit (ulimit -n).
+    open_files_max: Option<usize> = None, auto(count(16, 1 << 24));
+
+    /// Connections of one shard. At it, a new one is closed at once.
+    connections_max: usize = 16_384, count(1, 1 << 20);
+
+    /// A connection without a request for this long is closed (Kafka's connections.max.idle.ms).
+    connection_idle_ms_max: Duration = Duration::from_mins(10), duration(1000, DURATION_MS_MAX);
+
+    /// Largest request; a larger one closes its connection (Kafka's socket.request.max.bytes).
+    request_bytes_max: usize = limits::FRAME_BYTES_MAX, bytes(1024, limits::FRAME_BYTES_MAX);
+
+    /// Most bytes that one fetch answers with, save that the first batch is always whole (Kafka's
+    /// fetch.max.bytes on the broker).
+    fetch_bytes_max: usize = limits::FETCH_BYTES_MAX, bytes(1024, limits::FRAME_BYTES_MAX);
+
+    /// Incremental fetch sessions of one shard (KIP-227). At it, the longest unused is evicted.
+    fetch_sessions_max: usize = limits::FETCH_SESSIONS_MAX, count(0, 1 << 20);
+
+    /// An idempotent producer that was silent for this long is forgotten (Kafka's
+    /// producer.id.expiration.ms).
+    producer_id_expiration_ms: Duration = DAY, duration(1, DURATION_MS_MAX);
+
+    /// How long a graceful stop waits for what is in flight, before it closes connections.
+    shutdown_grace_ms: Duration = Duration::from_secs(10), duration(0, 3_600_000);
+
+    /// Bytes of one shard that may have to be read again after a crash; each time that many were
+    /// appended, a checkpoint is written.
+    recovery_bytes_max: u64 = 256 << 20, bytes(1 << 20, 1 << 40);
+
+    /// How often retention looks for segments to delete (Kafka's log.retention.check.interval.ms).
+    retention_check_ms: Duration = Duration::from_mins(5), duration(1, DURATION_MS_MAX);
+}
+
+table! {
+    /// Defaults of every topic's log; each topic may override them under Kafka's names.
+    pub struct LogConfig "log" [.log] { }
+
+    /// A segment is sealed at this size (segment.bytes).
+    segment_bytes: u64 = 1 << 30, bytes(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+
+    /// A segment is sealed at this age (segment.ms).
+    segment_ms: Duration = WEEK, duration(1, DURATION_MS_MAX);
+
+    /// Up to this much is taken off `segment_ms` at random, so that not all roll at once
+    /// (segment.jitter.ms).
+    segment_jitter_ms: Duration = Duration::ZERO, duration(0, DURATION_MS_MAX);
+
+    /// Segments older than this are deleted (retention.ms); -1: never.
+    retention_ms: Option<Duration> = Some(WEEK), unlimited(duration(0, DURATION_MS_MAX));
+
+    /// Oldest segments are deleted while a partition is larger than this (retention.bytes); -1: never.
+    retention_bytes: Option<u64> = None, unlimited(bytes(0, i64::MAX as u64));
+
+    /// Largest record batch (max.message.bytes); a larger one is refused.
+    max_message_bytes: usize = limits::MESSAGE_BYTES_MAX_DEFAULT, bytes(0, limits::BATCH_BYTES_MAX);
+
+    /// Bytes of records between two entries of the offset index (index.interval.bytes).
+    index_interval_bytes: u64 = 4096, bytes(1, i32::MAX as u64);
+
+    /// Largest offset index of a segment (segment.index.bytes); a segment whose index is full is sealed.
+    segment_index_bytes: u64 = 10 << 20, bytes(1024, i32::MAX as u64);
+
+    /// Whose clock stamps the records (message.timestamp.type).
+    message_timestamp_type: TimestampType = TimestampType::CreateTime, one_of(TimestampType::ALL);
+
+    /// How far a record's timestamp may lie behind the broker's clock
+    /// (message.timestamp.before.max.ms); -1: any.
+    message_timestamp_before_ms_max: Option<Duration> = None,
+        unlimited(duration(0, DURATION_MS_MAX));
+
+    /// How far a record's timestamp may lie ahead of the broker's clock
+    /// (message.timestamp.after.max.ms); -1: any.
+    message_timestamp_after_ms_max: Option<Duration> = Some(Duration::from_hours(1)),
+        unlimited(duration(0, DURATION_MS_MAX));
+
+    /// Files of deleted segments and topics stay this long, renamed (file.delete.delay.ms).
+    file_delete_delay_ms: Duration = Duration::from_mins(1), duration(0, DURATION_MS_MAX);
+}
+
+table! {
+    /// What the process says about itself, on stderr. (`log` is the records' log.)
+    pub struct LoggingConfig "logging" [.logging] { }
+
+    /// Which lines are written: a level, or targets with levels, such as `info,corelog::net=debug`.
+    filter: String = "info".to_string(), text(1, 1024);
+
+    /// text, for people; json, one object per line, for collectors.
+    format: LoggingFormat = LoggingFormat::Text, one_of(LoggingFormat::ALL);
+}
+
+/// How stock clients reach the core that owns a partition (design, section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// Every shard has a port and a broker id of its own, beside the common port.
+    PerCore,
+    /// One port and one broker id for all shards.
+    Shared,
+}
+
+impl Endpoints {
+    const ALL: &'static [(&'static str, Endpoints)] =
+        &[("per-core", Endpoints::PerCore), ("shared", Endpoints::Shared)];
+}
+
+/// Whose clock stamps the records, under Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, at append.
+    LogAppendTime,
+}
+
+impl TimestampType {
+    const ALL: &'static [(&'static str, TimestampType)] = &[
+        ("CreateTime", TimestampType::CreateTime),
+        ("LogAppendTime", TimestampType::LogAppendTime),
+    ];
+}
+
+/// The shape of the process's own log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoggingFormat {
+    Text,
+    Json,
+}
+
+impl LoggingFormat {
+    const ALL: &'static [(&'static str, LoggingFormat)] =
+        &[("text", LoggingFormat::Text), ("json", LoggingFormat::Json)];
+}
+
+const DURABILITIES: &[(&str, Durability)] =
+    &[("fsync", Durability::Fsync), ("write", Durability::Write), ("memory", Durability::Memory)];
+
+const DAY: Duration = Duration::from_hours(24);
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// The longest time a key may say, about 292 million years: Kafka counts milliseconds in an i64.
+const DURATION_MS_MAX: u64 = i64::MAX as u64;
+
+/// Broker ids are positive i32 on the wire, and their low ten bits are the shard.
+const NODE_ID_MAX: u32 = i32::MAX as u32 / limits::SHARDS_MAX as u32 - 1;
+const _: () = assert!(NODE_ID_MAX as usize * limits::SHARDS_MAX + limits::SHARDS_MAX < 1 << 31);
+
+/// Kafka takes any string; this is long enough for any that is used.
+const CLUSTER_ID_BYTES_MAX: usize = 64;
+
+/// Under this a shard cannot hold one commit and the chunks of its busy partitions.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
+const _: () = assert!(MEMORY_BYTES_MIN >= 2 * limits::COMMIT_BYTES_MAX as u64);
+
+/// Small segments are for tests; positions in an offset index are 4 bytes with a sign.
+const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+const _: () = assert!(SEGMENT_BYTES_MIN >= limits::BLOCK_BYTES as u64);
+const _: () = assert!(limits::BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX);
+
+impl Config {
+    /// What no single key can see: each finding names the two keys that disagree.
+    fn disagreements(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let request_bytes_min = self.log.max_message_bytes + BATCH_ENVELOPE_BYTES;
+        if self.request_bytes_max < request_bytes_min {
+            found.push((
+                "request_bytes_max",
+                format!("log.max_message_bytes needs it to be {request_bytes_min} or more"),
+            ));
+        }
+        if let Some(memory) = self.memory_per_shard_bytes
+            && memory < self.request_bytes_max as u64
+        {
+            let least = self.request_bytes_max;
+            found.push((
+                "memory_per_shard_bytes",
+                format!("request_bytes_max needs it to be {least} or more"),
+            ));
+        }
+        found
+    }
+}
+
+/// What surrounds one batch of one partition in a produce request: header, topic name, array lengths.
+const BATCH_ENVELOPE_BYTES: usize = 1024;
+const _: () = assert!(
+    limits::FRAME_BYTES_MAX >= limits::MESSAGE_BYTES_MAX_DEFAULT + BATCH_ENVELOPE_BYTES
+        && BATCH_ENVELOPE_BYTES > 2 * limits::TOPIC_NAME_BYTES_MAX
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn defaults_are_kafkas() {
+        let config = Config::default();
+        assert_eq!(config.log.segment_bytes, 1_073_741_824);
+        assert_eq!(config.log.segment_ms.as_millis(), 604_800_000);
+        assert_eq!(config.log.retention_ms.unwrap().as_millis(), 604_800_000);
+        assert_eq!(config.log.retention_bytes, None);
+        assert_eq!(config.log.max_message_bytes, 1_048_588);
+        assert_eq!(config.connection_idle_ms_max.as_millis(), 600_000);
+        assert_eq!(config.producer_id_expiration_ms.as_millis(), 86_400_000);
+        assert_eq!(config.request_bytes_max, 104_857_600);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:9092");
+    }
+
+    #[test]
+    fn every_default_lies_in_its_own_range_and_none_disagree() {
+        let defaults = Config::default();
+        for key in keys() {
+            let mut config = Config::default();
+            let shown = key.show(&defaults);
+            let plain = shown.trim_matches('"');
+            assert!((key.set)(&mut config, plain), "{} = {shown}", key.path());
+            assert_eq!(config, defaults, "{}", key.path());
+        }
+        assert_eq!(defaults.disagreements(), []);
+    }
+
+    #[test]
+    fn names_are_distinct_in_every_source() {
+        let mut seen = HashSet::new();
+        for key in keys() {
+            assert!(seen.insert(key.variable()), "{}", key.variable());
+            assert!(!key.help().is_empty() && !key.allowed().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_largest_broker_id_fits_the_wire() {
+        let largest = u64::from(NODE_ID_MAX) * 1024 + 1023;
+        assert!(i32::try_from(largest).is_ok());
+    }
+}
