@@ -58,6 +58,12 @@ impl SharedBuffer {
         BufferSlice { bytes: Backing::Written(self.clone()), range }
     }
 
+    /// What the simulated disk read or kept.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn from_vec(bytes: Vec<u8>) -> SharedBuffer {
+        SharedBuffer { storage: Rc::new(bytes) }
+    }
+
     #[cfg(not(any(test, feature = "sim")))]
     pub(super) fn storage(&self) -> &Rc<Storage> {
         &self.storage

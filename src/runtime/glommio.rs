@@ -237,8 +237,11 @@ impl File {
     pub async fn write_at(&self, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
         assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned write at {position}");
         let length = buffer.len();
-        let written =
-            self.file.write_rc_at(buffer.storage().clone(), position).await.map_err(io::Error::from)?;
+        let written = self
+            .file
+            .write_rc_at(buffer.storage().clone(), position)
+            .await
+            .map_err(io::Error::from)?;
         if written == length { Ok(()) } else { self.write_rest(buffer, position, written).await }
     }
 
@@ -260,7 +263,10 @@ impl File {
                 .await
                 .map_err(io::Error::from)?;
             if written != BLOCK_BYTES {
-                return Err(io::Error::new(io::ErrorKind::WriteZero, "the device took part of a block"));
+                return Err(io::Error::new(
+                    io::ErrorKind::WriteZero,
+                    "the device took part of a block",
+                ));
             }
             at += BLOCK_BYTES;
         }
@@ -361,7 +367,12 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
             let modified = modified.map_or(0, |since| since.as_millis() as i64);
             let is_directory = metadata.is_dir();
             let length = if is_directory { 0 } else { metadata.len() };
-            entries.push(DirectoryEntry { name, is_directory, length, modified: Timestamp(modified) });
+            entries.push(DirectoryEntry {
+                name,
+                is_directory,
+                length,
+                modified: Timestamp(modified),
+            });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -386,7 +397,8 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The directory is not writable, or its file system has no direct I/O.
 pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
-    let path = directory.join(format!(".probe-{}-{}", std::process::id(), glommio::executor().id()));
+    let path =
+        directory.join(format!(".probe-{}-{}", std::process::id(), glommio::executor().id()));
     std::fs::write(&path, [0u8; BLOCK_BYTES])?;
     let probed = async {
         let file = File::open(&path, FileOptions::default()).await?;
@@ -621,7 +633,8 @@ impl<T: Send + 'static> MeshPeer<T> {
             .receivers
             .into_iter()
             .map(|receiver| {
-                receiver.map(|receiver| spawn(async move { MeshReceiver(receiver.connect().await) }))
+                receiver
+                    .map(|receiver| spawn(async move { MeshReceiver(receiver.connect().await) }))
             })
             .collect();
         let (mut connected_senders, mut connected_receivers) = (Vec::new(), Vec::new());

@@ -1,0 +1,207 @@
+//! Files and directories as the layers above see them.
+
+use super::{Action, Disk, Outcome};
+use crate::limits::BLOCK_BYTES;
+use crate::runtime::buffer::{BufferSlice, SharedBuffer};
+use crate::runtime::sim::World;
+use crate::runtime::{DirectoryEntry, FileOptions};
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::contents::InodeId;
+use super::image::Extent;
+
+/// An open file. Dropping it closes it.
+pub struct File {
+    disk: Disk,
+    inode: InodeId,
+    /// The life of the process that opened it; a file does not outlive that.
+    life: u64,
+    path: Rc<str>,
+    options: FileOptions,
+}
+
+impl File {
+    /// Opens `path`; `NotFound` when it, or the parent of a new file, is missing.
+    pub async fn open(path: &Path, options: FileOptions) -> io::Result<File> {
+        let world = World::current();
+        let name = text(path);
+        let action = Action::Open { path: path.to_path_buf(), create_new: options.create_new };
+        let Outcome::Opened(inode) = perform(action, Rc::clone(&name), None).await? else {
+            unreachable!("opening opens");
+        };
+        let disk = world.disk.clone();
+        disk.opened(inode);
+        Ok(File { disk, inode, life: world.life(), path: name, options })
+    }
+
+    /// Writes the whole buffer; with `sync_on_write` it is durable when this returns.
+    ///
+    /// # Panics
+    /// When position or length are not whole blocks, or another write of these bytes is in flight.
+    pub async fn write_at(&self, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "{}: position {position}", self.path);
+        assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "{}: {} bytes", self.path, buffer.len());
+        assert!(!self.options.read_only, "{} is open for reading", self.path);
+        self.check_alive()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let extent = Extent::whole(position, buffer.clone());
+        let action = Action::Write {
+            inode: self.inode,
+            sync_on_write: self.options.sync_on_write,
+            enough_space: self.disk.has_space_for(self.inode, &extent),
+        };
+        perform(action, Rc::clone(&self.path), Some(extent)).await.map(|_| ())
+    }
+
+    /// Reads up to `length` bytes at any position; fewer at the end of the file.
+    pub async fn read_at(&self, position: u64, length: usize) -> io::Result<BufferSlice> {
+        match self.perform(Action::Read { inode: self.inode, position, length }).await? {
+            Outcome::Bytes(bytes) => Ok(bytes),
+            _ => unreachable!("reading gives bytes"),
+        }
+    }
+
+    /// Makes durable what was written before the call.
+    pub async fn sync(&self) -> io::Result<()> {
+        let covered = self.disk.changes_made();
+        self.perform(Action::Sync { inode: self.inode, covered }).await.map(|_| ())
+    }
+
+    /// Makes the file at least `length` bytes long; what is new reads as zeros.
+    pub async fn allocate(&self, length: u64) -> io::Result<()> {
+        self.perform(Action::Allocate { inode: self.inode, length }).await.map(|_| ())
+    }
+
+    pub async fn truncate(&self, length: u64) -> io::Result<()> {
+        self.perform(Action::Truncate { inode: self.inode, length }).await.map(|_| ())
+    }
+
+    pub async fn length(&self) -> io::Result<u64> {
+        match self.perform(Action::Length { inode: self.inode }).await? {
+            Outcome::Length(length) => Ok(length),
+            _ => unreachable!("asking for the length gives it"),
+        }
+    }
+
+    pub async fn close(self) -> io::Result<()> {
+        self.perform(Action::Close).await.map(|_| ())
+    }
+
+    async fn perform(&self, action: Action) -> io::Result<Outcome> {
+        self.check_alive()?;
+        perform(action, Rc::clone(&self.path), None).await
+    }
+
+    fn check_alive(&self) -> io::Result<()> {
+        match World::current().life() == self.life {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if World::try_current().is_some_and(|world| world.life() == self.life) {
+            self.disk.closed(self.inode);
+        }
+    }
+}
+
+impl Disk {
+    fn changes_made(&self) -> u64 {
+        self.state.borrow().contents.changes_made()
+    }
+
+    fn has_space_for(&self, inode: InodeId, extent: &Extent) -> bool {
+        let mut state = self.state.borrow_mut();
+        let length = state.contents.file(inode).map_or(0, |file| file.current().length());
+        state.check_space(extent.end().saturating_sub(length)).is_ok()
+    }
+}
+
+/// Makes a directory and those above it.
+pub async fn create_directory_all(path: &Path) -> io::Result<()> {
+    perform(Action::CreateDirectoryAll(path.to_path_buf()), text(path), None).await.map(|_| ())
+}
+
+/// Removes a directory with everything below it.
+pub async fn remove_directory(path: &Path) -> io::Result<()> {
+    perform(Action::RemoveDirectory(path.to_path_buf()), text(path), None).await.map(|_| ())
+}
+
+pub async fn remove_file(path: &Path) -> io::Result<()> {
+    perform(Action::RemoveFile(path.to_path_buf()), text(path), None).await.map(|_| ())
+}
+
+/// Renames a file or directory in one step; a file of the new name is replaced.
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let action = Action::Rename(from.to_path_buf(), to.to_path_buf());
+    perform(action, text(from), None).await.map(|_| ())
+}
+
+/// The entries of a directory, sorted by name.
+pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    match perform(Action::ListDirectory(path.to_path_buf()), text(path), None).await? {
+        Outcome::Entries(entries) => Ok(entries),
+        _ => unreachable!("listing gives entries"),
+    }
+}
+
+/// Makes the entries of a directory durable: files made, renamed and removed in it.
+pub async fn sync_directory(path: &Path) -> io::Result<()> {
+    perform(Action::SyncDirectory(path.to_path_buf()), text(path), None).await.map(|_| ())
+}
+
+fn text(path: &Path) -> Rc<str> {
+    path.to_string_lossy().into()
+}
+
+async fn perform(action: Action, path: Rc<str>, write: Option<Extent>) -> io::Result<Outcome> {
+    let disk = World::current().disk.clone();
+    let number = disk.submit(action, path, write);
+    Completion { disk, number }.await
+}
+
+/// Waits for an operation. Dropping it does not stop the operation.
+struct Completion {
+    disk: Disk,
+    number: u64,
+}
+
+impl Future for Completion {
+    type Output = io::Result<Outcome>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Outcome>> {
+        let mut state = self.disk.state.borrow_mut();
+        let Some(operation) = state.operations.get_mut(&self.number) else {
+            // Power was lost or the process died; this future is about to be dropped.
+            return Poll::Pending;
+        };
+        if !operation.completed {
+            operation.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let operation = state.operations.remove(&self.number).expect("found above");
+        Poll::Ready(operation.result.expect("completed operations have a result"))
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let mut state = self.disk.state.borrow_mut();
+        if let Some(operation) = state.operations.get_mut(&self.number) {
+            operation.abandoned = true;
+            operation.waiting = None;
+            if operation.completed {
+                state.operations.remove(&self.number);
+            }
+        }
+    }
+}

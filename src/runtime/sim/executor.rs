@@ -1,0 +1,359 @@
+//! Tasks and time: one thread, a seeded choice among whatever can run, and events in virtual time.
+//!
+//! A waker only notes that its task can run; tasks are polled by `Simulation::run` alone, so nothing
+//! here is re-entered.
+
+use super::World;
+use super::random::Random;
+use crate::runtime::Instant;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// A slot and its generation, so that a stale waker never reaches the slot's next task.
+pub(super) type TaskId = u64;
+
+/// The future that `run` was given; it lives on the stack of `run`, not in a slot.
+pub(super) const ROOT: TaskId = u64::MAX;
+
+/// While foreground tasks can run, a background one is chosen once in so many turns.
+const BACKGROUND_TURNS: u64 = 16;
+
+/// A timer fires up to this much late, never early.
+const TIMER_LATE_NS_MAX: u64 = 20_000;
+
+/// What happens at a moment of virtual time.
+pub(super) enum Event {
+    Wake(Waker),
+    Disk(u64),
+}
+
+/// When an event happens, and its number, which breaks ties in order of scheduling.
+pub(super) type EventKey = (Instant, u64);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Foreground,
+    Background,
+}
+
+#[derive(Default)]
+struct Ready {
+    foreground: Vec<TaskId>,
+    background: Vec<TaskId>,
+}
+
+/// `Waker` demands Send and Sync, hence a mutex; nobody ever contends for it.
+pub(super) struct TaskWaker {
+    task: TaskId,
+    class: Class,
+    queued: AtomicBool,
+    ready: Arc<Mutex<Ready>>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            let mut ready = lock(&self.ready);
+            match self.class {
+                Class::Foreground => ready.foreground.push(self.task),
+                Class::Background => ready.background.push(self.task),
+            }
+        }
+    }
+}
+
+impl TaskWaker {
+    /// For a task that is about to be polled: a wake from here on queues it again.
+    pub fn for_poll(self: &Arc<Self>) -> Waker {
+        self.queued.store(false, Ordering::Relaxed);
+        Waker::from(Arc::clone(self))
+    }
+}
+
+fn lock(ready: &Mutex<Ready>) -> MutexGuard<'_, Ready> {
+    ready.lock().expect("a panic never happens under this lock")
+}
+
+struct Body {
+    /// None while it is being polled.
+    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    waker: Arc<TaskWaker>,
+    cancelled: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    body: Option<Body>,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+}
+
+impl Slots {
+    fn body(&mut self, task: TaskId) -> Option<&mut Body> {
+        let slot = self.slots.get_mut((task & 0xFFFF_FFFF) as usize)?;
+        if u64::from(slot.generation) == task >> 32 { slot.body.as_mut() } else { None }
+    }
+
+    /// The caller drops the body after it has let go of the slots: a drop may spawn and cancel.
+    fn remove(&mut self, index: usize) -> Option<Body> {
+        let body = self.slots[index].body.take()?;
+        self.slots[index].generation += 1;
+        self.free.push(index as u32);
+        self.live -= 1;
+        Some(body)
+    }
+}
+
+/// The tasks of a simulation and what will wake them.
+#[derive(Default)]
+pub(super) struct Executor {
+    slots: RefCell<Slots>,
+    ready: Arc<Mutex<Ready>>,
+    events: RefCell<BTreeMap<EventKey, Event>>,
+    events_scheduled: Cell<u64>,
+}
+
+impl Executor {
+    pub fn spawn(&self, class: Class, future: Pin<Box<dyn Future<Output = ()>>>) -> TaskId {
+        let mut slots = self.slots.borrow_mut();
+        let index = slots.free.pop().unwrap_or_else(|| {
+            slots.slots.push(Slot::default());
+            (slots.slots.len() - 1) as u32
+        });
+        slots.live += 1;
+        let slot = &mut slots.slots[index as usize];
+        let task = (u64::from(slot.generation) << 32) | u64::from(index);
+        let waker = self.waker(task, class);
+        waker.wake_by_ref();
+        slot.body = Some(Body { future: Some(future), waker, cancelled: false });
+        task
+    }
+
+    /// For the root future, which can run at once.
+    pub fn root_waker(&self) -> Arc<TaskWaker> {
+        let waker = self.waker(ROOT, Class::Foreground);
+        waker.wake_by_ref();
+        waker
+    }
+
+    fn waker(&self, task: TaskId, class: Class) -> Arc<TaskWaker> {
+        let ready = Arc::clone(&self.ready);
+        Arc::new(TaskWaker { task, class, queued: AtomicBool::new(false), ready })
+    }
+
+    pub fn cancel(&self, task: TaskId) {
+        if let Some(body) = self.slots.borrow_mut().body(task) {
+            body.cancelled = true;
+            body.waker.wake_by_ref();
+        }
+    }
+
+    /// Takes one of the tasks that can run.
+    pub fn choose(&self, random: &Random) -> Option<TaskId> {
+        let ready = &mut *lock(&self.ready);
+        let (foreground, background) = (&mut ready.foreground, &mut ready.background);
+        let turn_of_background =
+            !background.is_empty() && (foreground.is_empty() || random.one_in(BACKGROUND_TURNS));
+        let queue = if turn_of_background { background } else { foreground };
+        match queue.len() {
+            0 => None,
+            1 => queue.pop(),
+            length => Some(queue.swap_remove(random.index(length))),
+        }
+    }
+
+    pub fn poll(&self, task: TaskId) {
+        let (mut future, waker) = {
+            let mut slots = self.slots.borrow_mut();
+            let Some(body) = slots.body(task) else { return };
+            if body.cancelled {
+                let body = slots.remove((task & 0xFFFF_FFFF) as usize);
+                drop(slots);
+                drop(body);
+                return;
+            }
+            let Some(future) = body.future.take() else { return };
+            (future, body.waker.for_poll())
+        };
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                if let Some(body) = self.slots.borrow_mut().body(task) {
+                    body.future = Some(future);
+                }
+            }
+            Poll::Ready(()) => {
+                let body = self.slots.borrow_mut().remove((task & 0xFFFF_FFFF) as usize);
+                drop(body);
+            }
+        }
+    }
+
+    pub fn schedule(&self, at: Instant, event: Event) -> EventKey {
+        let number = self.events_scheduled.get();
+        self.events_scheduled.set(number + 1);
+        self.events.borrow_mut().insert((at, number), event);
+        (at, number)
+    }
+
+    pub fn unschedule(&self, key: EventKey) {
+        self.events.borrow_mut().remove(&key);
+    }
+
+    pub fn next_event_at(&self) -> Option<Instant> {
+        self.events.borrow().first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub fn take_event_due(&self, now: Instant) -> Option<Event> {
+        let mut events = self.events.borrow_mut();
+        let entry = events.first_entry()?;
+        if entry.key().0 <= now { Some(entry.remove()) } else { None }
+    }
+
+    pub fn live_tasks(&self) -> usize {
+        self.slots.borrow().live
+    }
+
+    /// Drops every task and every event. Drops may spawn, so it goes on until nothing is left.
+    pub fn clear(&self) {
+        while self.live_tasks() > 0 {
+            let length = self.slots.borrow().slots.len();
+            for index in 0..length {
+                let body = self.slots.borrow_mut().remove(index);
+                drop(body);
+            }
+        }
+        *lock(&self.ready) = Ready::default();
+        let events = self.events.take();
+        drop(events);
+    }
+}
+
+/// Where a task leaves its result for whoever awaits it.
+struct Outcome<T> {
+    value: Option<T>,
+    waiting: Option<Waker>,
+}
+
+/// A spawned future. Awaiting it gives its result; dropping it leaves it running.
+pub struct Task<T> {
+    task: TaskId,
+    outcome: Rc<RefCell<Outcome<T>>>,
+}
+
+impl<T> Task<T> {
+    /// Drops the future, not now but at its next turn, as the product's executor does.
+    pub fn cancel(self) {
+        if let Some(world) = World::try_current() {
+            world.executor.cancel(self.task);
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = T;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let mut outcome = self.outcome.borrow_mut();
+        match outcome.value.take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                outcome.waiting = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Runs `future` beside its spawner.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_class(Class::Foreground, future)
+}
+
+/// Runs `future` when little else can run.
+pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_class(Class::Background, future)
+}
+
+fn spawn_class<T: 'static>(class: Class, future: impl Future<Output = T> + 'static) -> Task<T> {
+    let outcome = Rc::new(RefCell::new(Outcome { value: None, waiting: None }));
+    let result = Rc::clone(&outcome);
+    let body = async move {
+        let value = future.await;
+        let mut result = result.borrow_mut();
+        result.value = Some(value);
+        if let Some(waiting) = result.waiting.take() {
+            waiting.wake();
+        }
+    };
+    Task { task: World::current().executor.spawn(class, Box::pin(body)), outcome }
+}
+
+/// Lets others run.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits for `duration` of virtual time, and a little more.
+pub async fn sleep(duration: Duration) {
+    let world = World::current();
+    let late = Duration::from_nanos(world.schedule.below(TIMER_LATE_NS_MAX));
+    sleep_until(world.now() + duration + late).await;
+}
+
+/// Waits for a moment, exactly.
+pub(super) fn sleep_until(deadline: Instant) -> SleepUntil {
+    SleepUntil { deadline, event: None }
+}
+
+pub(super) struct SleepUntil {
+    deadline: Instant,
+    event: Option<EventKey>,
+}
+
+impl Future for SleepUntil {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let world = World::current();
+        if let Some(event) = self.event.take() {
+            world.executor.unschedule(event);
+            if world.now() >= self.deadline {
+                return Poll::Ready(());
+            }
+        }
+        let event = Event::Wake(cx.waker().clone());
+        self.event = Some(world.executor.schedule(self.deadline, event));
+        Poll::Pending
+    }
+}
+
+impl Drop for SleepUntil {
+    fn drop(&mut self) {
+        if let (Some(event), Some(world)) = (self.event, World::try_current()) {
+            world.executor.unschedule(event);
+        }
+    }
+}
