@@ -78,7 +78,6 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir
 auto.create.topics.enable=$AUTO_CREATE
-num.partitions=4
 default.replication.factor=$RF
 offsets.topic.replication.factor=$RF
 offsets.topic.num.partitions=8
