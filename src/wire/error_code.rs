@@ -1,4 +1,4 @@
-//! Kafka's error codes: https://kafka.apache.org/protocol#protocol_error_codes
+//! Kafka's error codes, as of 4.4: https://kafka.apache.org/protocol#protocol_error_codes
 
 use std::fmt;
 
@@ -102,7 +102,7 @@ error_codes! {
     InvalidTxnState = 48, "INVALID_TXN_STATE";
     InvalidProducerIdMapping = 49, "INVALID_PRODUCER_ID_MAPPING";
     InvalidTransactionTimeout = 50, "INVALID_TRANSACTION_TIMEOUT";
-    ConcurrentTransactions = 51, "CONCURRENT_TRANSACTIONS";
+    ConcurrentTransactions = 51, "CONCURRENT_TRANSACTIONS", retriable;
     TransactionCoordinatorFenced = 52, "TRANSACTION_COORDINATOR_FENCED";
     TransactionalIdAuthorizationFailed = 53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";
     SecurityDisabled = 54, "SECURITY_DISABLED";
@@ -185,6 +185,9 @@ error_codes! {
     StreamsInvalidTopologyEpoch = 131, "STREAMS_INVALID_TOPOLOGY_EPOCH";
     StreamsTopologyFenced = 132, "STREAMS_TOPOLOGY_FENCED";
     ShareSessionLimitReached = 133, "SHARE_SESSION_LIMIT_REACHED", retriable;
+    GroupDeletionFailed = 134, "GROUP_DELETION_FAILED";
+    StreamsTopologyDescriptionUpdateFailed = 135, "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED";
+    ControllerIdNotRegistered = 136, "CONTROLLER_ID_NOT_REGISTERED";
 }
 
 impl ErrorCode {

@@ -1,17 +1,20 @@
 //! ApiVersions (key 18).
 //! v3 the client's name and version (KIP-511), and features (KIP-584); v4 features whose least
-//! version is 0. The response's header is always version 0, so that a client of any age can read the
-//! refusal (KIP-511).
+//! version is 0; v5 whom the client believes it has reached (KIP-1242), which is not advertised
+//! because nothing checks it yet. The response's header is always version 0, so that a client of any
+//! age can read the refusal (KIP-511).
 
 use crate::wire::message::prelude::*;
 
 messages! {
-    ApiVersionsRequest (0..=4, flexible 3..) {
+    ApiVersionsRequest (0..=5, flexible 3..) {
         client_software_name: Str => 3..;
         client_software_version: Str => 3..;
+        cluster_id: Option<Str> => 5..;
+        node_id: i32 => 5.., default -1;
     }
 
-    ApiVersionsResponse (0..=4, flexible 3..) {
+    ApiVersionsResponse (0..=5, flexible 3..) {
         error_code: ErrorCode => 0..;
         api_keys: Vec<ApiVersion> => 0..;
         throttle_time_ms: i32 => 1..;

@@ -1,6 +1,6 @@
 //! InitProducerId (key 22).
 //! v3 resumes a known producer id (KIP-360); v4 PRODUCER_FENCED; v5 TRANSACTION_ABORTABLE (KIP-890);
-//! v6 two-phase commit (KIP-939), which Kafka 4.1 marks as unstable, so it is not advertised.
+//! v6 two-phase commit (KIP-939), which Kafka 4.3 still marks as unstable, so it is not advertised.
 
 use crate::wire::message::prelude::*;
 

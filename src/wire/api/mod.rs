@@ -4,7 +4,7 @@ use super::message::{Message, Request};
 
 macro_rules! api_keys {
     ($($name:ident = $key:literal,)*) => {
-        /// Every key that Kafka has, so that a refused request can be named.
+        /// Every key that Kafka has or had, as of 4.4, so that a refused request can be named.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         pub enum ApiKey {
@@ -124,6 +124,8 @@ api_keys! {
     DescribeShareGroupOffsets = 90,
     AlterShareGroupOffsets = 91,
     DeleteShareGroupOffsets = 92,
+    StreamsGroupTopologyDescriptionUpdate = 93,
+    UnregisterController = 94,
 }
 
 /// An API that is served, and in which versions. The codec may know more versions.
@@ -178,7 +180,7 @@ apis! {
     Fetch: fetch, FetchRequest, FetchResponse;
     ListOffsets: list_offsets, ListOffsetsRequest, ListOffsetsResponse;
     Metadata: metadata, MetadataRequest, MetadataResponse;
-    ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse;
+    ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse, advertised to 4;
     CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;
     DeleteTopics: delete_topics, DeleteTopicsRequest, DeleteTopicsResponse;
     DeleteRecords: delete_records, DeleteRecordsRequest, DeleteRecordsResponse;
