@@ -3,9 +3,10 @@
 //! The contents page, in the order in which data flows.
 
 pub mod limits;
+pub mod probe;
 pub mod types;
 
-// pub mod runtime; (enabled when the simulation lands)
+pub mod runtime;
 pub mod wire;
 
 pub mod log;

@@ -1,1 +1,33 @@
-//! PARTITION LOG
+//! PARTITION LOG -> SEGMENT FILE: ordered, durable, read by reference. Lives on the shard that owns the
+//! partition.
+//!
+//! - `partition`: offsets given, promises kept; all state changes
+//! - `appender`: the commit: claim, write, settle; rolling
+//! - `reader`, `tail_cache`: batches out, from memory or file
+//! - `producers`, `index`, `segment`: what a partition knows of itself
+//! - `shard_log`, `file_cache`, `small_file`: what partitions of a shard share
+//! - `maintenance` (cold): recovery
+
+mod appender;
+mod config;
+mod fault;
+mod file_cache;
+pub mod index;
+mod maintenance;
+mod partition;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+pub mod producers;
+mod reader;
+pub mod segment;
+mod shard_log;
+pub mod small_file;
+mod tail_cache;
+mod watch;
+
+pub use config::LogConfig;
+pub use fault::{FaultKind, LogFault};
+pub use partition::{AppendError, Dispatched, Partition, PartitionId};
+pub use reader::{ReadBatches, ReadError};
+pub use shard_log::{LogOptions, ShardLog};
+pub use watch::WatchKey;

@@ -1,0 +1,61 @@
+//! What is wrong with a partition's files: which file, where, and what an operator can do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What kind of trouble, which decides what the partition still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The file system is full: nothing was lost, reads go on, writes are tried again later.
+    StorageFull,
+    /// The device failed an operation: what was being written is in an unknown state.
+    Device,
+    /// Stored bytes are damaged before the tail.
+    Damage,
+}
+
+/// Why a partition is offline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} {path} at byte {position}: {reason}; {}", self.remedy())]
+pub struct LogFault {
+    pub kind: FaultKind,
+    pub operation: &'static str,
+    path: String,
+    pub position: u64,
+    pub reason: String,
+}
+
+impl LogFault {
+    pub fn from_io(
+        operation: &'static str,
+        path: &Path,
+        position: u64,
+        error: &io::Error,
+    ) -> LogFault {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FaultKind::StorageFull,
+            _ => FaultKind::Device,
+        };
+        let path = path.display().to_string();
+        LogFault { kind, operation, path, position, reason: error.to_string() }
+    }
+
+    pub fn damage(path: &Path, position: u64, reason: String) -> LogFault {
+        let path = path.display().to_string();
+        LogFault { kind: FaultKind::Damage, operation: "read", path, position, reason }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(&self.path)
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.kind {
+            FaultKind::StorageFull => "free space on the device; writing resumes by itself",
+            FaultKind::Device => "check the device and the kernel log, then restart the broker",
+            FaultKind::Damage => {
+                "restore the file from a copy, or move the partition's folder away"
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Where in a segment an offset or a time is: sparse, one entry per `index_interval_bytes`.
+//!
+//! In memory for the segment being written, on disk beside a sealed one, in Kafka's own formats:
+//!
+//! ```text
+//! .index      relative offset u32 | position u32        ascending in both
+//! .timeindex  timestamp i64       | relative offset u32 ascending in both
+//! ```
+//!
+//! Pure. An index never decides what is valid: a reader starts at the entry's batch and walks on.
+
+use crate::types::{Offset, Position, Timestamp};
+
+pub const OFFSET_ENTRY_BYTES: usize = 8;
+pub const TIME_ENTRY_BYTES: usize = 12;
+
+/// Offset and time index of one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentIndex {
+    base: Offset,
+    offsets: Vec<(u32, u32)>,
+    times: Vec<(i64, u32)>,
+    /// Bytes appended since the last entry.
+    since_entry: u64,
+}
+
+impl SegmentIndex {
+    pub fn new(base: Offset) -> SegmentIndex {
+        SegmentIndex { base, ..SegmentIndex::default() }
+    }
+
+    /// Notes a batch that lies at `position`. `max_timestamp` and `max_timestamp_offset` are the largest
+    /// timestamp of the segment so far, this batch included, and the last offset of the batch that has it.
+    pub fn note_batch(
+        &mut self,
+        batch: (Offset, Offset),
+        position: Position,
+        batch_bytes: u64,
+        max_timestamp: (Timestamp, Offset),
+        interval_bytes: u64,
+    ) {
+        let (first, _last) = batch;
+        if self.since_entry >= interval_bytes {
+            if let (Some(relative), Ok(position)) =
+                (self.relative(first), u32::try_from(position.0))
+            {
+                self.offsets.push((relative, position));
+                self.note_time(max_timestamp);
+                self.since_entry = 0;
+            }
+        }
+        self.since_entry += batch_bytes;
+    }
+
+    /// Ends the time index with the segment's largest timestamp, as Kafka does when it seals.
+    pub fn seal(&mut self, max_timestamp: (Timestamp, Offset)) {
+        self.note_time(max_timestamp);
+    }
+
+    fn note_time(&mut self, (timestamp, offset): (Timestamp, Offset)) {
+        let last = self.times.last().copied();
+        let ascends = last.is_none_or(|(time, at)| {
+            timestamp.0 > time && self.relative(offset).is_some_and(|relative| relative >= at)
+        });
+        if timestamp.0 >= 0 && ascends {
+            if let Some(relative) = self.relative(offset) {
+                self.times.push((timestamp.0, relative));
+            }
+        }
+    }
+
+    fn relative(&self, offset: Offset) -> Option<u32> {
+        u32::try_from(offset - self.base).ok()
+    }
+
+    /// The position of a batch at or before the one that holds `offset`.
+    pub fn locate(&self, offset: Offset) -> Position {
+        let Some(relative) = self.relative(offset) else { return Position::ZERO };
+        let after = self.offsets.partition_point(|(entry, _)| *entry <= relative);
+        match after.checked_sub(1) {
+            Some(at) => Position(u64::from(self.offsets[at].1)),
+            None => Position::ZERO,
+        }
+    }
+
+    /// An offset at or before the first batch that may hold a record of `timestamp` or later.
+    pub fn locate_time(&self, timestamp: Timestamp) -> Offset {
+        let after = self.times.partition_point(|(time, _)| *time < timestamp.0);
+        match after.checked_sub(1) {
+            Some(at) => self.base.advanced_by(i64::from(self.times[at].1)),
+            None => self.base,
+        }
+    }
+
+    /// The largest timestamp noted, and its offset.
+    pub fn last_time(&self) -> Option<(Timestamp, Offset)> {
+        let (time, relative) = self.times.last()?;
+        Some((Timestamp(*time), self.base.advanced_by(i64::from(*relative))))
+    }
+
+    /// The position of the last entry: from there a scan finds the segment's end.
+    pub fn last_position(&self) -> Position {
+        self.offsets.last().map_or(Position::ZERO, |(_, position)| Position(u64::from(*position)))
+    }
+
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<(u32, u32)>()
+            + self.times.capacity() * size_of::<(i64, u32)>()
+    }
+
+    /// The contents of `.index`.
+    pub fn encode_offsets(&self) -> Vec<u8> {
+        let entry = |(relative, position): &(u32, u32)| {
+            let mut bytes = [0u8; OFFSET_ENTRY_BYTES];
+            bytes[..4].copy_from_slice(&relative.to_be_bytes());
+            bytes[4..].copy_from_slice(&position.to_be_bytes());
+            bytes
+        };
+        self.offsets.iter().flat_map(entry).collect()
+    }
+
+    /// The contents of `.timeindex`.
+    pub fn encode_times(&self) -> Vec<u8> {
+        let entry = |(time, relative): &(i64, u32)| {
+            let mut bytes = [0u8; TIME_ENTRY_BYTES];
+            bytes[..8].copy_from_slice(&time.to_be_bytes());
+            bytes[8..].copy_from_slice(&relative.to_be_bytes());
+            bytes
+        };
+        self.times.iter().flat_map(entry).collect()
+    }
+
+    /// Reads both files' contents back. Entries that do not ascend, or lie outside the segment, mean
+    /// that the index is damaged or belongs to something else: `None`, and the caller rebuilds it.
+    /// Trailing all-zero entries are what Kafka preallocated and are ignored.
+    pub fn decode(
+        base: Offset,
+        offsets: &[u8],
+        times: &[u8],
+        segment_bytes: u64,
+    ) -> Option<SegmentIndex> {
+        if !offsets.len().is_multiple_of(OFFSET_ENTRY_BYTES)
+            || !times.len().is_multiple_of(TIME_ENTRY_BYTES)
+        {
+            return None;
+        }
+        let mut index = SegmentIndex::new(base);
+        for entry in offsets.chunks_exact(OFFSET_ENTRY_BYTES) {
+            let relative = u32::from_be_bytes(entry[..4].try_into().ok()?);
+            let position = u32::from_be_bytes(entry[4..].try_into().ok()?);
+            if (relative, position) == (0, 0) {
+                continue;
+            }
+            let ascends = index.offsets.last().is_none_or(|(r, p)| *r < relative && *p < position);
+            if !ascends || u64::from(position) >= segment_bytes {
+                return None;
+            }
+            index.offsets.push((relative, position));
+        }
+        for entry in times.chunks_exact(TIME_ENTRY_BYTES) {
+            let time = i64::from_be_bytes(entry[..8].try_into().ok()?);
+            let relative = u32::from_be_bytes(entry[8..].try_into().ok()?);
+            if (time, relative) == (0, 0) {
+                continue;
+            }
+            if !index.times.last().is_none_or(|(t, r)| *t < time && *r <= relative) {
+                return None;
+            }
+            index.times.push((time, relative));
+        }
+        Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches of 10 records and 100 bytes, one entry per 200 bytes, a batch a second.
+    fn sample() -> SegmentIndex {
+        let mut index = SegmentIndex::new(Offset(1000));
+        for batch in 0..10i64 {
+            let (first, last) = (Offset(1000 + batch * 10), Offset(1009 + batch * 10));
+            let position = Position(batch as u64 * 100);
+            index.note_batch((first, last), position, 100, (Timestamp(batch * 1000), last), 200);
+        }
+        index
+    }
+
+    #[test]
+    fn an_offset_is_located_at_or_before_its_batch() {
+        let index = sample();
+        for offset in 1000..1100 {
+            let true_position = (offset - 1000) as u64 / 10 * 100;
+            let located = index.locate(Offset(offset)).0;
+            assert!(located <= true_position && true_position - located <= 200, "{offset}");
+        }
+        assert_eq!(index.locate(Offset(5)), Position::ZERO);
+    }
+
+    #[test]
+    fn a_time_is_located_at_or_before_its_batch() {
+        let index = sample();
+        for time in 0..10_000 {
+            let first_batch = (time + 999) / 1000;
+            assert!(index.locate_time(Timestamp(time)).0 <= 1009 + first_batch * 10, "{time}");
+        }
+    }
+
+    #[test]
+    fn files_read_back_as_written() {
+        let mut index = sample();
+        index.seal((Timestamp(9000), Offset(1099)));
+        let (offsets, times) = (index.encode_offsets(), index.encode_times());
+        let mut back = SegmentIndex::decode(Offset(1000), &offsets, &times, 1000).unwrap();
+        back.since_entry = index.since_entry;
+        assert_eq!(back, index);
+        assert_eq!(back.last_time(), Some((Timestamp(9000), Offset(1099))));
+    }
+
+    #[test]
+    fn damaged_files_are_not_an_index() {
+        let index = sample();
+        let (offsets, times) = (index.encode_offsets(), index.encode_times());
+        assert!(SegmentIndex::decode(Offset(1000), &offsets[1..], &times, 1000).is_none());
+        assert!(SegmentIndex::decode(Offset(1000), &offsets, &times[..7], 1000).is_none());
+        assert!(SegmentIndex::decode(Offset(1000), &offsets, &times, 300).is_none());
+        let mut swapped = offsets.clone();
+        swapped.rotate_left(OFFSET_ENTRY_BYTES);
+        assert!(SegmentIndex::decode(Offset(1000), &swapped, &times, 1000).is_none());
+    }
+}

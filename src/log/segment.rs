@@ -1,0 +1,89 @@
+//! One file of a partition's log: names, sizes and what is known of its contents. Plain state.
+
+use super::index::SegmentIndex;
+use crate::types::{Offset, Position, Timestamp};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+pub const LOG_SUFFIX: &str = "log";
+pub const INDEX_SUFFIX: &str = "index";
+pub const TIME_INDEX_SUFFIX: &str = "timeindex";
+pub const PRODUCERS_SUFFIX: &str = "producers";
+/// A small file being written, not yet renamed to its name; removed by recovery.
+pub const TEMPORARY_SUFFIX: &str = "tmp";
+
+/// `<directory>/<offset, 20 digits>.<suffix>`, as Kafka names them.
+pub fn file_path(directory: &Path, base: Offset, suffix: &str) -> PathBuf {
+    directory.join(format!("{:020}.{suffix}", base.0))
+}
+
+/// The offset and suffix of such a name; `None` for any other.
+pub fn parse_name(name: &str) -> Option<(Offset, &str)> {
+    let (digits, suffix) = name.split_once('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    Some((Offset(digits.parse().ok()?), suffix))
+}
+
+/// What is known of one segment. The last of a partition is the active one.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub base: Offset,
+    /// Bytes of whole, committed batches from the file's start.
+    pub end: Position,
+    /// Length of the file: beyond `end` it is preallocated and reads as zeros. Zero: no file yet.
+    pub allocated: u64,
+    /// Time of the first batch, from which `segment_ms` counts.
+    pub first_timestamp: Option<Timestamp>,
+    /// The largest record time so far and the last offset of its batch.
+    pub max_timestamp: Option<(Timestamp, Offset)>,
+    /// Always there for the active segment; of a sealed one only while it is in use.
+    pub index: Option<Rc<SegmentIndex>>,
+}
+
+impl Segment {
+    pub fn empty(base: Offset) -> Segment {
+        Segment {
+            base,
+            end: Position::ZERO,
+            allocated: 0,
+            first_timestamp: None,
+            max_timestamp: None,
+            index: Some(Rc::new(SegmentIndex::new(base))),
+        }
+    }
+
+    /// A sealed segment of which no more than its length is known yet.
+    pub fn sealed(base: Offset, bytes: u64) -> Segment {
+        let end = Position(bytes);
+        Segment { end, allocated: bytes, index: None, ..Segment::empty(base) }
+    }
+
+    /// Notes a time at `offset`; earlier ones win ties, as in Kafka.
+    pub fn note_time(&mut self, timestamp: Timestamp, offset: Offset) {
+        if self.max_timestamp.is_none_or(|(max, _)| timestamp > max) {
+            self.max_timestamp = Some((timestamp, offset));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_others_are_not_ours() {
+        let path = file_path(Path::new("d"), Offset(42), LOG_SUFFIX);
+        assert_eq!(path, Path::new("d/00000000000000000042.log"));
+        assert_eq!(parse_name("00000000000000000042.log"), Some((Offset(42), "log")));
+        for name in [
+            "42.log",
+            "leader-epoch-checkpoint",
+            "0000000000000000004x.log",
+            "99999999999999999999.log",
+        ] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Our small files (indexes, snapshots, checkpoints): written whole under a temporary name, synced, then
+//! renamed, so that a reader finds the old one or the new one. Cold; runs on any shard.
+
+use super::segment::TEMPORARY_SUFFIX;
+use crate::limits::BLOCK_BYTES;
+use crate::runtime::buffer::AlignedBuffer;
+use crate::runtime::{self, File, FileOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(TEMPORARY_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// Replaces the file at `path` by `bytes`. Its name is durable after the directory's next sync.
+///
+/// # Errors
+/// As the system calls; the old file is still there.
+pub async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_path(path);
+    match runtime::remove_file(&temporary).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let options = FileOptions { create_new: true, ..FileOptions::default() };
+    let file = File::open(&temporary, options).await?;
+    if !bytes.is_empty() {
+        let mut buffer = AlignedBuffer::allocate(bytes.len().next_multiple_of(BLOCK_BYTES));
+        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+        buffer.as_mut_slice()[bytes.len()..].fill(0);
+        file.write_at(&buffer.freeze(), 0).await?;
+    }
+    file.truncate(bytes.len() as u64).await?;
+    file.sync().await?;
+    file.close().await?;
+    runtime::rename(&temporary, path).await
+}
+
+/// Reads a small file whole; `None` when there is none.
+///
+/// # Errors
+/// As the system calls; `InvalidData` when it is longer than `bytes_max`.
+pub async fn read(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path, FileOptions { read_only: true, ..Default::default() }).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let length = file.length().await?;
+    let length = usize::try_from(length).ok().filter(|length| *length <= bytes_max);
+    let Some(length) = length else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than it can be"));
+    };
+    let bytes = if length == 0 { Vec::new() } else { file.read_at(0, length).await?.to_vec() };
+    file.close().await?;
+    Ok(Some(bytes))
+}
