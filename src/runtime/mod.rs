@@ -21,8 +21,9 @@ pub use self::glommio::*;
 pub mod sim;
 #[cfg(any(test, feature = "sim"))]
 pub use self::sim::{
-    File, Task, create_directory_all, list_directory, now, random_u64, remove_directory,
-    remove_file, rename, sleep, spawn, spawn_background, sync_directory, wall_clock, yield_now,
+    File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, create_directory_all,
+    list_directory, mesh, now, random_u64, remove_directory, remove_file, rename, sleep, spawn,
+    spawn_background, sync_directory, wall_clock, yield_if_needed, yield_now,
 };
 
 use crate::types::Timestamp;

@@ -8,7 +8,7 @@ use super::random::Random;
 use crate::runtime::Instant;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,7 @@ const TIMER_LATE_NS_MAX: u64 = 20_000;
 pub(super) enum Event {
     Wake(Waker),
     Disk(u64),
+    Network(u64),
 }
 
 /// When an event happens, and its number, which breaks ties in order of scheduling.
@@ -248,7 +249,22 @@ impl Executor {
 /// Where a task leaves its result for whoever awaits it.
 struct Outcome<T> {
     value: Option<T>,
+    /// The future is gone, with a result or without.
+    ended: bool,
     waiting: Option<Waker>,
+}
+
+/// Held by a task's future: tells who waits that it is gone.
+struct Ending<T>(Rc<RefCell<Outcome<T>>>);
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        let mut outcome = self.0.borrow_mut();
+        outcome.ended = true;
+        if let Some(waiting) = outcome.waiting.take() {
+            waiting.wake();
+        }
+    }
 }
 
 /// A spawned future. Awaiting it gives its result; dropping it leaves it running.
@@ -258,11 +274,18 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
-    /// Drops the future, not now but at its next turn, as the product's executor does.
-    pub fn cancel(self) {
-        if let Some(world) = World::try_current() {
-            world.executor.cancel(self.task);
-        }
+    /// Ends the task where it waits; returns when its future is dropped.
+    pub async fn cancel(self) {
+        World::current().executor.cancel(self.task);
+        poll_fn(|cx| {
+            let mut outcome = self.outcome.borrow_mut();
+            if outcome.ended {
+                return Poll::Ready(());
+            }
+            outcome.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -291,15 +314,12 @@ pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -
 }
 
 fn spawn_class<T: 'static>(class: Class, future: impl Future<Output = T> + 'static) -> Task<T> {
-    let outcome = Rc::new(RefCell::new(Outcome { value: None, waiting: None }));
-    let result = Rc::clone(&outcome);
+    let outcome = Rc::new(RefCell::new(Outcome { value: None, ended: false, waiting: None }));
+    let ending = Ending(Rc::clone(&outcome));
     let body = async move {
+        let ending = ending;
         let value = future.await;
-        let mut result = result.borrow_mut();
-        result.value = Some(value);
-        if let Some(waiting) = result.waiting.take() {
-            waiting.wake();
-        }
+        ending.0.borrow_mut().value = Some(value);
     };
     Task { task: World::current().executor.spawn(class, Box::pin(body)), outcome }
 }
@@ -307,7 +327,7 @@ fn spawn_class<T: 'static>(class: Class, future: impl Future<Output = T> + 'stat
 /// Lets others run.
 pub async fn yield_now() {
     let mut yielded = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
@@ -315,6 +335,13 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Lets others run, now and then: in the product, when this task has used up its slice.
+pub async fn yield_if_needed() {
+    if World::current().schedule.one_in(4) {
+        yield_now().await;
+    }
 }
 
 /// Waits for `duration` of virtual time, and a little more.

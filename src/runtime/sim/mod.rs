@@ -7,6 +7,8 @@
 
 mod disk;
 mod executor;
+mod mesh;
+mod net;
 mod random;
 mod trace;
 
@@ -14,7 +16,9 @@ pub use disk::{
     Disk, DiskOperation, DiskOptions, DiskSnapshot, Effect, Fault, File, create_directory_all,
     list_directory, remove_directory, remove_file, rename, sync_directory,
 };
-pub use executor::{Task, sleep, spawn, spawn_background, yield_now};
+pub use executor::{Task, sleep, spawn, spawn_background, yield_if_needed, yield_now};
+pub use mesh::{MeshPeer, MeshReceiver, MeshSender, mesh};
+pub use net::{Listener, Network, NetworkOptions, Stream};
 
 use crate::runtime::Instant;
 use crate::types::Timestamp;
@@ -35,13 +39,18 @@ const WALL_CLOCK_START_MS: i64 = 1_700_000_000_000;
 #[derive(Clone, Debug)]
 pub struct SimulationOptions {
     pub disk: DiskOptions,
+    pub network: NetworkOptions,
     /// Polls that one `run` may take; beyond it the run panics as stuck.
     pub steps_max: u64,
 }
 
 impl Default for SimulationOptions {
     fn default() -> SimulationOptions {
-        SimulationOptions { disk: DiskOptions::default(), steps_max: 10_000_000 }
+        SimulationOptions {
+            disk: DiskOptions::default(),
+            network: NetworkOptions::default(),
+            steps_max: 10_000_000,
+        }
     }
 }
 
@@ -65,6 +74,7 @@ struct World {
     life: Cell<u64>,
     executor: Executor,
     disk: Disk,
+    network: Network,
     schedule: Random,
     application: Random,
     trace: RefCell<Trace>,
@@ -110,6 +120,7 @@ impl World {
         match event {
             Event::Wake(waker) => waker.wake(),
             Event::Disk(operation) => self.disk.complete(self, operation),
+            Event::Network(connection) => self.network.arrive(self, connection),
         }
     }
 }
@@ -157,6 +168,7 @@ impl Simulation {
             life: Cell::new(next_life()),
             executor: Executor::default(),
             disk: Disk::new(seed, options.disk),
+            network: Network::new(seed, options.network),
             schedule: Random::stream(seed, 1),
             application: Random::stream(seed, 2),
             trace: RefCell::default(),
@@ -252,12 +264,17 @@ impl Simulation {
         self.world.record(what, "".into(), [0, 0]);
         self.world.life.set(next_life());
         self.world.executor.clear();
+        self.world.network.clear();
         self.world.now.set(self.world.now() + Duration::from_secs(1));
         drop(entered);
     }
 
     pub fn disk(&self) -> Disk {
         self.world.disk.clone()
+    }
+
+    pub fn network(&self) -> Network {
+        self.world.network.clone()
     }
 
     pub fn seed(&self) -> u64 {
@@ -317,6 +334,11 @@ pub fn random_u64() -> u64 {
 /// The disk of the simulation that runs.
 pub fn disk() -> Disk {
     World::current().disk.clone()
+}
+
+/// The network of the simulation that runs.
+pub fn network() -> Network {
+    World::current().network.clone()
 }
 
 /// Leaves a line in the trace of the simulation that runs.

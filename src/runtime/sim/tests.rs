@@ -98,7 +98,7 @@ fn dropping_a_task_detaches_it_and_cancelling_drops_its_future() {
             })
         });
         drop(detached);
-        cancelled.cancel();
+        cancelled.cancel().await;
         assert_eq!(awaited.await, 7);
         sleep(MS).await;
     });
