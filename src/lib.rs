@@ -10,3 +10,4 @@ pub mod runtime;
 pub mod wire;
 
 pub mod log;
+pub mod shard;

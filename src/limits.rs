@@ -41,9 +41,10 @@ pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Buffers in one vectored send, as IOV_MAX of Linux.
 pub const SEND_SLICES_MAX: usize = 1024;
 
-/// Messages between two shards that one batch carries at most, and batches that one queue holds.
-/// Full mailbox: the sender waits, so its connection stops reading. Nothing is dropped.
-pub const MAILBOX_BATCHES_MAX: usize = 1024;
+/// Batches of messages that one queue between two shards holds, and messages that gather for one target
+/// while it is full. Full mailbox: the connection stops reading. Nothing is dropped.
+pub const MAILBOX_BATCHES_MAX: usize = 256;
+pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 
 /// Shards of one host: broker ids leave ten bits for them.
 pub const SHARDS_MAX: usize = 1024;

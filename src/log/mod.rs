@@ -6,7 +6,7 @@
 //! - `reader`, `tail_cache`: batches out, from memory or file
 //! - `producers`, `index`, `segment`: what a partition knows of itself
 //! - `shard_log`, `file_cache`, `small_file`: what partitions of a shard share
-//! - `maintenance` (cold): recovery
+//! - `maintenance` (cold): recovery, removal
 
 mod appender;
 mod config;
@@ -27,6 +27,7 @@ mod watch;
 
 pub use config::LogConfig;
 pub use fault::{FaultKind, LogFault};
+pub use maintenance::{DELETED_SUFFIX, remove_deleted};
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use reader::{ReadBatches, ReadError};
 pub use shard_log::{LogOptions, ShardLog};

@@ -63,6 +63,7 @@ impl Partition {
         let directory = shard.options.data_directory.join(id.to_string());
         let state = State::new(config, leader_epoch, log_start);
         let partition = Partition::new(shard, id, directory, state);
+        partition.set_stray_aside().await?;
         partition.recover(log_start).await?;
         Ok(partition)
     }

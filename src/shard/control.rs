@@ -1,0 +1,80 @@
+//! What any shard may ask of the controller, the one writer of cluster-wide facts, which lives on shard 0
+//! (`control_plane::controller`). Plain values.
+
+use crate::types::{Offset, TopicId};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+/// Why the controller refuses; each maps to one Kafka error code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    #[error("topic '{0}' already exists")]
+    TopicExists(String),
+    #[error("this server does not host this topic-partition")]
+    UnknownTopic,
+    #[error("{0}")]
+    InvalidPartitions(String),
+    #[error("{0}")]
+    InvalidConfig(String),
+    #[error("{0}")]
+    Storage(String),
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// A topic to be made; names, counts and settings were checked by the asking shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: u32,
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// A change of cluster-wide facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlRequest {
+    /// All of them, each answered by itself.
+    CreateTopics(Vec<NewTopic>),
+    DeleteTopics(Vec<TopicId>),
+    /// Raises the number of partitions to this many.
+    CreatePartitions {
+        topic_id: TopicId,
+        partitions: u32,
+    },
+    /// Replaces all of a topic's settings.
+    SetOverrides {
+        topic_id: TopicId,
+        overrides: BTreeMap<String, String>,
+    },
+    /// A block of producer ids for one shard: `PRODUCER_ID_BLOCK` of them.
+    AllocateProducerIds,
+    /// Records that a partition begins at this offset from now on.
+    SetLogStart {
+        topic_id: TopicId,
+        index: i32,
+        offset: Offset,
+    },
+}
+
+/// Producer ids given out at once: a shard asks again after that many (KIP-730).
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// The answers, in the order of the requests. A change is durable and installed on all shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlReply {
+    CreateTopics(Vec<Result<TopicId, ControlError>>),
+    DeleteTopics(Vec<Result<(), ControlError>>),
+    CreatePartitions(Result<(), ControlError>),
+    SetOverrides(Result<(), ControlError>),
+    /// The first id of the block.
+    AllocateProducerIds(Result<i64, ControlError>),
+    SetLogStart(Result<(), ControlError>),
+    Stopping,
+}
+
+/// The controller as its shard sees it.
+pub trait Controller {
+    /// Does what is asked, one request after the other.
+    fn handle(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply>>>;
+}

@@ -1,0 +1,85 @@
+//! The cluster-wide facts as every shard sees them: an immutable snapshot, made by shard 0 and sent to
+//! the others. Reading it costs no lock and no hop.
+
+use crate::log::LogConfig;
+use crate::types::{Offset, ShardId, TopicId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Where a partition lives, and what its owner must know to open it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionPlace {
+    pub shard: ShardId,
+    pub leader_epoch: i32,
+    /// Records below were deleted (DeleteRecords).
+    pub log_start: Offset,
+}
+
+/// A topic.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: Arc<str>,
+    /// By partition index.
+    pub partitions: Vec<PartitionPlace>,
+    /// What was set for this topic, under Kafka's names; all else is a default.
+    pub overrides: BTreeMap<String, String>,
+    /// The same, with defaults, as the log uses it.
+    pub log_config: Arc<LogConfig>,
+}
+
+impl Topic {
+    /// The place of a partition; `None` when there is no such partition.
+    pub fn partition(&self, index: i32) -> Option<&PartitionPlace> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// All topics at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct MetadataImage {
+    /// Grows with every change.
+    pub version: u64,
+    pub cluster_id: Arc<str>,
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl MetadataImage {
+    pub fn new(
+        version: u64,
+        cluster_id: Arc<str>,
+        topics: impl Iterator<Item = Arc<Topic>>,
+    ) -> MetadataImage {
+        let topics: BTreeMap<_, _> = topics.map(|topic| (topic.name.clone(), topic)).collect();
+        let by_id = topics.values().map(|topic| (topic.id, topic.clone())).collect();
+        MetadataImage { version, cluster_id, topics, by_id }
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// Topics from a name on, by name.
+    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let from = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
+        self.topics.range::<str, _>(from).map(|(_, topic)| topic)
+    }
+
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn partition_count(&self) -> usize {
+        self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+}

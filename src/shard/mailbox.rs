@@ -1,0 +1,213 @@
+//! The only way from one core to another: messages by value, gathered per target while a turn of the
+//! loop lasts and sent as one batch. `grep mailbox` finds every hop.
+//!
+//! Lives on each shard. Bounded: a full queue makes the sender wait (`outbox_has_room`), so its
+//! connections stop reading; nothing is dropped.
+
+use super::Shard;
+use super::request::{ShardReply, ShardRequest};
+use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_MESSAGES_MAX};
+use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender};
+use crate::types::ShardId;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A request with the number that its answer will carry, or such an answer.
+pub enum Message {
+    Request(u64, ShardRequest),
+    Reply(u64, ShardReply),
+}
+
+/// What travels: all that gathered for one target.
+pub type Batch = Vec<Message>;
+
+/// The queues between `shards` shards, one end for each, to be moved to its thread.
+pub fn ends(shards: usize) -> Vec<MeshPeer<Batch>> {
+    runtime::mesh(shards, MAILBOX_BATCHES_MAX)
+}
+
+/// Messages on their way to one shard.
+#[derive(Default)]
+struct Outbox {
+    messages: RefCell<Batch>,
+    sender_idle: RefCell<Option<Waker>>,
+    closed: Cell<bool>,
+}
+
+impl Outbox {
+    fn push(&self, message: Message) {
+        self.messages.borrow_mut().push(message);
+        let idle = self.sender_idle.borrow_mut().take();
+        if let Some(waker) = idle {
+            waker.wake();
+        }
+    }
+
+    /// All that has gathered, once there is some.
+    async fn next_batch(&self) -> Batch {
+        poll_fn(|context| {
+            let mut messages = self.messages.borrow_mut();
+            if !messages.is_empty() {
+                return Poll::Ready(std::mem::take(&mut *messages));
+            }
+            *self.sender_idle.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[derive(Default)]
+struct CallSlot {
+    reply: Cell<Option<ShardReply>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// An answer to come. Dropping it forgets the answer, not the request.
+pub struct Call {
+    slot: Rc<CallSlot>,
+}
+
+impl Future for Call {
+    type Output = ShardReply;
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ShardReply> {
+        if let Some(reply) = self.slot.reply.take() {
+            return Poll::Ready(reply);
+        }
+        *self.slot.waker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// One shard's side of all its queues.
+pub struct Mailbox {
+    outboxes: Vec<Outbox>,
+    calls: RefCell<HashMap<u64, Rc<CallSlot>>>,
+    next_call: Cell<u64>,
+    waiting_for_room: RefCell<Vec<Waker>>,
+}
+
+impl Mailbox {
+    pub fn new(shards: usize) -> Mailbox {
+        Mailbox {
+            outboxes: (0..shards).map(|_| Outbox::default()).collect(),
+            calls: RefCell::default(),
+            next_call: Cell::new(0),
+            waiting_for_room: RefCell::default(),
+        }
+    }
+
+    /// Sends a request to another shard; its order among others to that shard is kept.
+    pub fn call(&self, target: ShardId, request: ShardRequest) -> Call {
+        let slot = Rc::new(CallSlot::default());
+        let outbox = &self.outboxes[target.index()];
+        if outbox.closed.get() {
+            slot.reply.set(Some(ShardReply::Gone));
+            return Call { slot };
+        }
+        let number = self.next_call.get();
+        self.next_call.set(number + 1);
+        self.calls.borrow_mut().insert(number, slot.clone());
+        outbox.push(Message::Request(number, request));
+        Call { slot }
+    }
+
+    fn complete(&self, number: u64, reply: ShardReply) {
+        let slot = self.calls.borrow_mut().remove(&number);
+        if let Some(slot) = slot {
+            slot.reply.set(Some(reply));
+            let waker = slot.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn is_backed_up(&self) -> bool {
+        let full = |outbox: &Outbox| outbox.messages.borrow().len() >= MAILBOX_MESSAGES_MAX;
+        self.outboxes.iter().any(full)
+    }
+
+    /// Waits until no target's messages have backed up: what a connection does before it reads on.
+    pub async fn outbox_has_room(&self) {
+        poll_fn(|context| {
+            if !self.is_backed_up() {
+                return Poll::Ready(());
+            }
+            self.waiting_for_room.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// All calls to shards that are gone end with `Gone`.
+    fn close(&self, target: usize) {
+        self.outboxes[target].closed.set(true);
+        let calls: Vec<_> = self.calls.borrow().keys().copied().collect();
+        for number in calls {
+            self.complete(number, ShardReply::Gone);
+        }
+    }
+}
+
+/// Connects this shard's mailbox to the others and starts its tasks: one sender and one receiver for
+/// each other shard, for life.
+pub async fn connect(shard: &Rc<Shard>, peer: MeshPeer<Batch>) {
+    let (senders, receivers) = peer.join().await;
+    for (target, sender) in senders.into_iter().enumerate() {
+        if let Some(sender) = sender {
+            drop(runtime::spawn(send_to(shard.clone(), target, sender)));
+        }
+    }
+    for (source, receiver) in receivers.into_iter().enumerate() {
+        if let Some(receiver) = receiver {
+            drop(runtime::spawn(receive_from(shard.clone(), source, receiver)));
+        }
+    }
+}
+
+async fn send_to(shard: Rc<Shard>, target: usize, sender: MeshSender<Batch>) {
+    loop {
+        let batch = shard.mailbox.outboxes[target].next_batch().await;
+        let sent = sender.send(batch).await;
+        shard.mailbox.waiting_for_room.borrow_mut().drain(..).for_each(Waker::wake);
+        if sent.is_err() {
+            shard.mailbox.close(target);
+            return;
+        }
+    }
+}
+
+/// Serves another shard's requests: starts each in the order of arrival, answers when it is done.
+async fn receive_from(shard: Rc<Shard>, source: usize, receiver: MeshReceiver<Batch>) {
+    let mut running = FuturesUnordered::new();
+    let mut receive = Box::pin(receiver.recv());
+    loop {
+        let batch = poll_fn(|context| {
+            while let Poll::Ready(Some((number, reply))) = running.poll_next_unpin(context) {
+                shard.mailbox.outboxes[source].push(Message::Reply(number, reply));
+            }
+            receive.as_mut().poll(context)
+        })
+        .await;
+        let Some(batch) = batch else {
+            shard.mailbox.close(source);
+            return;
+        };
+        receive.set(receiver.recv());
+        for message in batch {
+            match message {
+                Message::Reply(number, reply) => shard.mailbox.complete(number, reply),
+                Message::Request(number, request) => {
+                    let handling = shard.serve(request);
+                    running.push(async move { (number, handling.await) });
+                }
+            }
+        }
+    }
+}

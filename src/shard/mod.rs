@@ -1,0 +1,78 @@
+//! REQUEST -> OWNING CORE: what one core has, and the way to what another has.
+//!
+//! - `placement` (pure): which core owns a partition
+//! - `image`: the cluster-wide facts as an immutable snapshot
+//! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
+//! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
+//!   through the mailbox, and the caller cannot tell the difference but by time
+
+pub mod control;
+pub mod image;
+pub mod mailbox;
+mod partitions;
+pub mod placement;
+pub mod request;
+mod serve;
+
+use crate::log::{Partition, ShardLog};
+use crate::probe::Probe;
+use crate::types::ShardId;
+use control::Controller;
+use image::MetadataImage;
+use mailbox::Mailbox;
+use request::PartitionKey;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use serve::{AppendTicket, Reading};
+
+/// One core's share of the broker. Never leaves its thread.
+pub struct Shard {
+    pub id: ShardId,
+    pub shards: u16,
+    pub log: Rc<ShardLog>,
+    pub probe: Rc<Probe>,
+    pub mailbox: Mailbox,
+    image: RefCell<Arc<MetadataImage>>,
+    partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    /// On shard 0 only.
+    controller: RefCell<Option<Rc<dyn Controller>>>,
+    stopping: Cell<bool>,
+}
+
+impl Shard {
+    pub fn new(id: ShardId, shards: u16, log: Rc<ShardLog>) -> Rc<Shard> {
+        let probe = log.probe.clone();
+        Rc::new(Shard {
+            id,
+            shards,
+            log,
+            probe,
+            mailbox: Mailbox::new(usize::from(shards)),
+            image: RefCell::default(),
+            partitions: RefCell::default(),
+            controller: RefCell::default(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The cluster-wide facts as this shard knows them now.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.borrow().clone()
+    }
+
+    pub fn set_controller(&self, controller: Rc<dyn Controller>) {
+        *self.controller.borrow_mut() = Some(controller);
+    }
+
+    /// The broker is going down: what is in flight is still answered.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub fn all_shards(&self) -> impl Iterator<Item = ShardId> {
+        (0..self.shards).map(ShardId)
+    }
+}

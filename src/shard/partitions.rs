@@ -1,0 +1,108 @@
+//! This core's partitions: opened, changed and removed as the image says. Cold, but for the lookup.
+
+use super::Shard;
+use super::image::{MetadataImage, PartitionPlace, Topic};
+use super::request::{PartitionError, PartitionKey};
+use crate::log::{Partition, PartitionId};
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Shard {
+    /// A partition that this core owns.
+    pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, PartitionError> {
+        self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
+    }
+
+    /// All partitions that this core owns.
+    pub fn partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Takes up new cluster-wide facts. Partitions that are new here are opened before the image is
+    /// shown, so that whoever sees them can use them; those that are gone are removed after.
+    pub async fn install(&self, image: Arc<MetadataImage>) {
+        if image.version <= self.image.borrow().version && self.image.borrow().version > 0 {
+            return;
+        }
+        let before = self.image();
+        for topic in image.topics() {
+            let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
+            if !unchanged {
+                self.install_topic(topic).await;
+            }
+        }
+        *self.image.borrow_mut() = image.clone();
+        let gone: Vec<PartitionKey> = {
+            let partitions = self.partitions.borrow();
+            let stays = |key: &&PartitionKey| self.is_here(&image, **key);
+            partitions.keys().filter(|key| !stays(key)).copied().collect()
+        };
+        for key in gone {
+            self.remove_partition(&image, key).await;
+        }
+    }
+
+    fn is_here(&self, image: &MetadataImage, key: PartitionKey) -> bool {
+        let topic = image.topic_by_id(key.topic_id);
+        topic.and_then(|topic| topic.partition(key.index)).is_some_and(|p| p.shard == self.id)
+    }
+
+    async fn install_topic(&self, topic: &Arc<Topic>) {
+        for (index, place) in topic.partitions.iter().enumerate() {
+            if place.shard != self.id {
+                continue;
+            }
+            let index = i32::try_from(index).expect("bounded by TOPIC_PARTITIONS_MAX");
+            let key = PartitionKey { topic_id: topic.id, index };
+            let here = self.partitions.borrow().get(&key).cloned();
+            match here {
+                Some(partition) => partition.set_config(topic.log_config.clone()),
+                None => {
+                    let partition = self.open_partition(topic, index, place).await;
+                    self.partitions.borrow_mut().insert(key, partition);
+                }
+            }
+        }
+    }
+
+    async fn open_partition(
+        &self,
+        topic: &Topic,
+        index: i32,
+        place: &PartitionPlace,
+    ) -> Rc<Partition> {
+        let id = PartitionId { topic_id: topic.id, topic: topic.name.clone(), index };
+        let config = topic.log_config.clone();
+        let PartitionPlace { leader_epoch, log_start, .. } = *place;
+        let opened =
+            Partition::open(&self.log, id.clone(), config.clone(), leader_epoch, log_start).await;
+        opened.unwrap_or_else(|fault| Partition::offline(&self.log, id, config, log_start, fault))
+    }
+
+    async fn remove_partition(&self, image: &MetadataImage, key: PartitionKey) {
+        let removed = self.partitions.borrow_mut().remove(&key);
+        let Some(partition) = removed else { return };
+        let moved = image.topic_by_id(key.topic_id).is_some();
+        if moved {
+            // Another shard opens the files next: leave them complete.
+            if let Err(fault) = partition.stop().await {
+                tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+            }
+            partition.retire();
+            return;
+        }
+        partition.retire();
+        partition.quiesce().await;
+        partition.remove_files().await;
+    }
+
+    /// Stops all partitions of this core: pending writes end, files are left complete.
+    pub async fn stop_partitions(&self) {
+        self.stopping.set(true);
+        for partition in self.partitions() {
+            if let Err(fault) = partition.stop().await {
+                tracing::error!(partition = %partition.id, %fault, "stopped without a checkpoint");
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What one shard may ask of another: plain values that own what they carry.
+
+use super::image::MetadataImage;
+use crate::log::{Dispatched, LogFault};
+use crate::types::{Offset, Timestamp, TopicId};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A partition, by the topic's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionKey {
+    pub topic_id: TopicId,
+    pub index: i32,
+}
+
+/// Why a shard cannot do something for a partition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    #[error("the partition is not on this shard")]
+    NotHere,
+    #[error(transparent)]
+    Append(#[from] crate::log::AppendError),
+    #[error(transparent)]
+    Read(#[from] crate::log::ReadError),
+    #[error(transparent)]
+    Fault(#[from] LogFault),
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// A batch that is stored as promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    pub dispatched: Dispatched,
+    pub log_start: Offset,
+}
+
+/// Where a partition's log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    pub leader_epoch: i32,
+    pub log_bytes: u64,
+}
+
+/// What one partition is asked to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadSpec {
+    pub key: PartitionKey,
+    pub offset: Offset,
+    pub bytes_max: usize,
+}
+
+/// What was read, copied so that it may cross.
+#[derive(Clone, Debug)]
+pub struct ReadCopy {
+    pub records: Bytes,
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+}
+
+/// Which record a lookup by time is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLookup {
+    /// The first record at or after this time.
+    AtOrAfter(Timestamp),
+    /// The record with the largest time.
+    Max,
+}
+
+/// What to do, in the shard that owns what it is about.
+pub enum ShardRequest {
+    /// Stores a batch; answered when its promise is kept.
+    Append {
+        key: PartitionKey,
+        batch: Bytes,
+    },
+    /// Reads several partitions, `bytes_max` in all.
+    Read {
+        specs: Vec<ReadSpec>,
+        bytes_max: usize,
+    },
+    /// Answered when one of the partitions has passed the offset beside it, or time is up.
+    Watch {
+        thresholds: Vec<(PartitionKey, Offset)>,
+        limit: Duration,
+    },
+    Bounds {
+        key: PartitionKey,
+    },
+    /// KIP-320: where an epoch ended.
+    EpochEnd {
+        key: PartitionKey,
+        epoch: i32,
+    },
+    /// A copy of the batch that holds the record looked for, with the epochs to report.
+    FindByTime {
+        key: PartitionKey,
+        lookup: TimeLookup,
+    },
+    /// No record below this offset is served any more; the metadata log says so already.
+    RaiseLogStart {
+        key: PartitionKey,
+        offset: Offset,
+    },
+    /// New cluster-wide facts: partitions are opened, changed and removed accordingly.
+    Install {
+        image: Arc<MetadataImage>,
+    },
+    /// For the controller on shard 0.
+    Control(super::control::ControlRequest),
+    /// Finish what is pending and leave the partitions so that the next start scans nothing.
+    Stop,
+}
+
+/// The answers, in the order of the requests.
+pub enum ShardReply {
+    Append(Result<Produced, PartitionError>),
+    Read(Vec<Result<ReadCopy, PartitionError>>),
+    Watch,
+    Bounds(Result<Bounds, PartitionError>),
+    EpochEnd(Result<Option<(i32, Offset)>, PartitionError>),
+    FindByTime(Result<Option<(Bytes, i32)>, PartitionError>),
+    RaiseLogStart(Result<Offset, PartitionError>),
+    Install,
+    Control(super::control::ControlReply),
+    Stop,
+    /// The other shard is gone: the process is stopping.
+    Gone,
+}

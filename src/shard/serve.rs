@@ -1,0 +1,306 @@
+//! Doing what is asked of a partition, wherever it lives: here at once, elsewhere through the mailbox.
+
+use super::Shard;
+use super::control::{ControlReply, ControlRequest};
+use super::mailbox::Call;
+use super::request::{
+    Bounds, PartitionError, PartitionKey, Produced, ReadCopy, ReadSpec, ShardReply, ShardRequest,
+    TimeLookup,
+};
+use crate::log::{Dispatched, Partition, ReadBatches, WatchKey};
+use crate::runtime;
+use crate::types::{Offset, ShardId};
+use bytes::{Bytes, BytesMut};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// An append whose order is fixed and whose promise is awaited.
+pub enum AppendTicket {
+    Here { partition: Rc<Partition>, dispatched: Dispatched, key: WatchKey },
+    Elsewhere(Call),
+    Refused(Option<PartitionError>),
+}
+
+impl AppendTicket {
+    /// Ready when the batch is stored as promised, or cannot be.
+    pub fn poll_produced(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Produced, PartitionError>> {
+        match self {
+            AppendTicket::Here { partition, dispatched, key } => {
+                ready!(partition.poll_committed(key, dispatched, context))?;
+                let log_start = partition.log_start();
+                Poll::Ready(Ok(Produced { dispatched: *dispatched, log_start }))
+            }
+            AppendTicket::Elsewhere(call) => match ready!(Pin::new(call).poll(context)) {
+                ShardReply::Append(outcome) => Poll::Ready(outcome),
+                _ => Poll::Ready(Err(PartitionError::Stopping)),
+            },
+            AppendTicket::Refused(error) => {
+                Poll::Ready(Err(error.take().unwrap_or(PartitionError::Stopping)))
+            }
+        }
+    }
+}
+
+impl Drop for AppendTicket {
+    fn drop(&mut self) {
+        if let AppendTicket::Here { partition, key, .. } = self {
+            partition.cancel_watch(key);
+        }
+    }
+}
+
+/// What a read gave: by reference from this core, or a copy from another.
+pub enum Reading {
+    Here(ReadBatches),
+    Copied(ReadCopy),
+}
+
+impl Reading {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Reading::Here(batches) => batches.bytes,
+            Reading::Copied(copy) => copy.records.len(),
+        }
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        match self {
+            Reading::Here(batches) => batches.high_watermark,
+            Reading::Copied(copy) => copy.high_watermark,
+        }
+    }
+
+    pub fn log_start(&self) -> Offset {
+        match self {
+            Reading::Here(batches) => batches.log_start,
+            Reading::Copied(copy) => copy.log_start,
+        }
+    }
+}
+
+impl Shard {
+    // ------------------------------------------------------------ from this core
+
+    /// Hands a batch to the log of the shard that owns the partition. The order of appends to it is the
+    /// order of these calls.
+    pub fn append(&self, owner: ShardId, key: PartitionKey, batch: Bytes) -> AppendTicket {
+        if owner == self.id {
+            return self.append_here(key, batch);
+        }
+        self.probe.hops.add(1);
+        AppendTicket::Elsewhere(self.mailbox.call(owner, ShardRequest::Append { key, batch }))
+    }
+
+    fn append_here(&self, key: PartitionKey, batch: Bytes) -> AppendTicket {
+        if self.is_stopping() {
+            return AppendTicket::Refused(Some(PartitionError::Stopping));
+        }
+        let appended = self.partition(key).and_then(|partition| {
+            let dispatched = partition.append(batch, runtime::wall_clock())?;
+            Ok((partition, dispatched))
+        });
+        match appended {
+            Ok((partition, dispatched)) => {
+                AppendTicket::Here { partition, dispatched, key: WatchKey::default() }
+            }
+            Err(error) => AppendTicket::Refused(Some(error)),
+        }
+    }
+
+    /// Reads partitions of this core, `bytes_max` in all; the first batch found is whole whatever its
+    /// size (KIP-74).
+    pub async fn read_here(
+        &self,
+        specs: &[ReadSpec],
+        bytes_max: usize,
+    ) -> Vec<Result<ReadBatches, PartitionError>> {
+        let mut left = bytes_max;
+        let mut first_whole = true;
+        let mut results = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let limit = spec.bytes_max.min(left);
+            let read = match self.partition(spec.key) {
+                Ok(partition) => partition.read(spec.offset, limit, first_whole).await,
+                Err(error) => {
+                    results.push(Err(error));
+                    continue;
+                }
+            };
+            if let Ok(batches) = &read {
+                left -= batches.bytes.min(left);
+                first_whole &= batches.bytes == 0;
+            }
+            results.push(read.map_err(PartitionError::from));
+        }
+        results
+    }
+
+    /// Reads partitions that another shard owns; the records are copied there.
+    pub fn read_elsewhere(&self, owner: ShardId, specs: Vec<ReadSpec>, bytes_max: usize) -> Call {
+        self.probe.hops.add(1);
+        self.mailbox.call(owner, ShardRequest::Read { specs, bytes_max })
+    }
+
+    /// Ready when one of these partitions of this core has passed the offset beside it, or has gone.
+    pub async fn watch_here(&self, thresholds: &[(PartitionKey, Offset)]) {
+        let mut watches = Vec::with_capacity(thresholds.len());
+        for (key, threshold) in thresholds {
+            let Ok(partition) = self.partition(*key) else { return };
+            watches.push(Watch { partition, key: WatchKey::default(), threshold: *threshold });
+        }
+        poll_fn(|context| {
+            for watch in &mut watches {
+                let Watch { partition, key, threshold } = watch;
+                if partition.poll_reached(key, *threshold, context).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The same for partitions of another shard, for so long at most.
+    pub fn watch_elsewhere(
+        &self,
+        owner: ShardId,
+        thresholds: Vec<(PartitionKey, Offset)>,
+        limit: Duration,
+    ) -> Call {
+        self.probe.hops.add(1);
+        self.mailbox.call(owner, ShardRequest::Watch { thresholds, limit })
+    }
+
+    /// Asks the shard that owns something, be it this one.
+    pub async fn ask(self: &Rc<Self>, owner: ShardId, request: ShardRequest) -> ShardReply {
+        if owner == self.id {
+            return self.serve(request).await;
+        }
+        self.mailbox.call(owner, request).await
+    }
+
+    /// Asks the controller on shard 0.
+    pub async fn control(self: &Rc<Self>, request: ControlRequest) -> ControlReply {
+        match self.ask(ShardId::CONTROLLER, ShardRequest::Control(request)).await {
+            ShardReply::Control(reply) => reply,
+            _ => ControlReply::Stopping,
+        }
+    }
+
+    // ------------------------------------------------------------ for any core
+
+    /// Starts what is asked of this shard at once, in the order of calls; what it has to wait for is the
+    /// future.
+    pub fn serve(
+        self: &Rc<Self>,
+        request: ShardRequest,
+    ) -> Pin<Box<dyn Future<Output = ShardReply>>> {
+        let shard = self.clone();
+        match request {
+            ShardRequest::Append { key, batch } => {
+                let mut ticket = shard.append_here(key, batch);
+                Box::pin(async move {
+                    let outcome = poll_fn(|context| ticket.poll_produced(context)).await;
+                    ShardReply::Append(outcome)
+                })
+            }
+            ShardRequest::Control(request) => {
+                let controller = shard.controller.borrow().clone();
+                Box::pin(async move {
+                    match controller {
+                        Some(controller) => ShardReply::Control(controller.handle(request).await),
+                        None => ShardReply::Control(ControlReply::Stopping),
+                    }
+                })
+            }
+            other => Box::pin(async move { shard.serve_cold(other).await }),
+        }
+    }
+
+    async fn serve_cold(self: Rc<Self>, request: ShardRequest) -> ShardReply {
+        match request {
+            ShardRequest::Read { specs, bytes_max } => {
+                let read = self.read_here(&specs, bytes_max).await;
+                ShardReply::Read(read.into_iter().map(|read| read.map(copy_of)).collect())
+            }
+            ShardRequest::Watch { thresholds, limit } => {
+                runtime::timeout(limit, self.watch_here(&thresholds)).await;
+                ShardReply::Watch
+            }
+            ShardRequest::Bounds { key } => ShardReply::Bounds(self.bounds(key)),
+            ShardRequest::EpochEnd { key, epoch } => {
+                ShardReply::EpochEnd(self.partition(key).map(|log| log.end_of_epoch(epoch)))
+            }
+            ShardRequest::FindByTime { key, lookup } => {
+                ShardReply::FindByTime(self.find_by_time(key, lookup).await)
+            }
+            ShardRequest::RaiseLogStart { key, offset } => ShardReply::RaiseLogStart(
+                self.partition(key).map(|log| log.raise_log_start(offset)),
+            ),
+            ShardRequest::Install { image } => {
+                self.install(image).await;
+                ShardReply::Install
+            }
+            ShardRequest::Stop => {
+                self.stop_partitions().await;
+                ShardReply::Stop
+            }
+            ShardRequest::Append { .. } | ShardRequest::Control(_) => {
+                unreachable!("served before")
+            }
+        }
+    }
+
+    fn bounds(&self, key: PartitionKey) -> Result<Bounds, PartitionError> {
+        let log = self.partition(key)?;
+        if let Some(fault) = log.fault() {
+            return Err(fault.into());
+        }
+        Ok(Bounds {
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark(),
+            leader_epoch: log.leader_epoch(),
+            log_bytes: log.log_bytes(),
+        })
+    }
+
+    async fn find_by_time(
+        &self,
+        key: PartitionKey,
+        lookup: TimeLookup,
+    ) -> Result<Option<(Bytes, i32)>, PartitionError> {
+        let log = self.partition(key)?;
+        let found = match lookup {
+            TimeLookup::AtOrAfter(timestamp) => log.find_batch_by_time(timestamp).await?,
+            TimeLookup::Max => log.find_batch_of_max_time().await?,
+        };
+        Ok(found.map(|batch| (batch.to_bytes(), log.leader_epoch())))
+    }
+}
+
+struct Watch {
+    partition: Rc<Partition>,
+    key: WatchKey,
+    threshold: Offset,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.partition.cancel_watch(&mut self.key);
+    }
+}
+
+fn copy_of(batches: ReadBatches) -> ReadCopy {
+    let mut records = BytesMut::with_capacity(batches.bytes);
+    for slice in &batches.slices {
+        records.extend_from_slice(slice);
+    }
+    let ReadBatches { log_start, high_watermark, .. } = batches;
+    ReadCopy { records: records.freeze(), log_start, high_watermark }
+}
