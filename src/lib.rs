@@ -2,6 +2,7 @@
 //!
 //! The contents page, in the order in which data flows.
 
+pub mod config;
 pub mod limits;
 pub mod probe;
 pub mod types;
@@ -11,3 +12,5 @@ pub mod wire;
 
 pub mod log;
 pub mod shard;
+
+pub mod cli;

@@ -12,9 +12,9 @@ use toml::de::{DeTable, DeValue};
 /// Variables with this prefix are the broker's; an unknown one is an error, because it is a typo.
 const VARIABLE_PREFIX: &str = "CORELOG_";
 
-/// Those that are not keys: the file's own name, and whatever tests pass to each other.
-const VARIABLE_CONFIG: &str = "CORELOG_CONFIG";
-const VARIABLE_PREFIX_TESTS: &str = "CORELOG_TEST_";
+/// Those that are not keys: of the command line, and whatever tests pass to each other.
+const VARIABLES_OF_COMMANDS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BOOTSTRAP", "CORELOG_SEED"];
+const VARIABLE_PREFIXES_OF_TESTS: &[&str] = &["CORELOG_TEST_", "CORELOG_LAB_", "CORELOG_SIM_"];
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +113,8 @@ impl Loader {
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (variable, value) in variables {
             let ours = variable.starts_with(VARIABLE_PREFIX)
-                && !variable.starts_with(VARIABLE_PREFIX_TESTS)
-                && variable != VARIABLE_CONFIG;
+                && !VARIABLES_OF_COMMANDS.contains(&variable.as_str())
+                && !VARIABLE_PREFIXES_OF_TESTS.iter().any(|prefix| variable.starts_with(prefix));
             if !ours {
                 continue;
             }
