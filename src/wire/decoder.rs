@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::string::Str;
 
-/// Memory that decoded arrays may take for each byte of the frame, and what is always free.
-/// Honest requests need up to 5 (two-letter topic names). Beyond it: `Fault::TooManyElements`.
+/// Memory that decoded arrays may take for each byte of the frame, and what is always free. Beyond
+/// it: `Fault::TooManyElements`. Honest messages need about 5; the extreme is a Metadata request for
+/// topics of four-letter names, 48 bytes for 6 on the wire.
 const MEMORY_PER_FRAME_BYTE: usize = 8;
 const MEMORY_FREE_BYTES: usize = 64 * 1024;
 
@@ -93,7 +94,8 @@ impl Decoder {
         self.end - self.at
     }
 
-    /// Refuses what is left over behind a message.
+    /// Refuses what is left over behind a message. Not for a broker's requests: Kafka ignores what
+    /// trails them, and librdkafka's flexible Metadata requests have three bytes too many.
     pub fn finish(&self) -> Result<()> {
         match self.remaining() {
             0 => Ok(()),

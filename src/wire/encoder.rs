@@ -197,3 +197,90 @@ fn string_start(text: &[u8]) -> &[u8] {
     let end = (0..=STRING_BYTES_MAX).rev().find(|place| !is_continuation(place)).unwrap_or(0);
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Decoder;
+
+    #[test]
+    fn varints_of_all_sizes_come_back() {
+        for shift in 0..32 {
+            for value in [1u32 << shift, (1 << shift) - 1, !(1 << shift)] {
+                let mut e = Encoder::new();
+                e.write_uvarint(value);
+                e.write_varint(value as i32);
+                e.write_varlong(i64::from(value as i32) << shift);
+                e.write_varlong(i64::MIN + i64::from(value));
+                let mut d = Decoder::new(e.out.freeze());
+                assert_eq!(d.read_uvarint(), Ok(value));
+                assert_eq!(d.read_varint(), Ok(value as i32));
+                assert_eq!(d.read_varlong(), Ok(i64::from(value as i32) << shift));
+                assert_eq!(d.read_varlong(), Ok(i64::MIN + i64::from(value)));
+                assert_eq!(d.finish(), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn varints_are_zigzag_with_the_least_bits_first() {
+        let mut e = Encoder::new();
+        [0, -1, 1, -64, 64, i32::MIN].into_iter().for_each(|value| e.write_varint(value));
+        assert_eq!(e.out[..], [0, 1, 2, 0x7f, 0x80, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+    }
+
+    #[test]
+    fn varints_of_too_many_bits_are_refused() {
+        for bytes in [&[0xff, 0xff, 0xff, 0xff, 0x1f][..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0]] {
+            assert!(Decoder::new(Bytes::copy_from_slice(bytes)).read_uvarint().is_err());
+        }
+        let mut eleven = vec![0xff; 9];
+        eleven.push(0x02);
+        assert!(Decoder::new(eleven.into()).read_varlong().is_err());
+    }
+
+    #[test]
+    fn a_text_too_long_for_a_string_is_cut_before_a_character() {
+        let text = "é".repeat(20_000); // 40,000 bytes, and a boundary at every even one
+        for flexible in [false, true] {
+            let mut e = Encoder::new();
+            e.write_string(text.as_bytes(), flexible);
+            let mut d = Decoder::new(e.out.freeze());
+            let read = d.read_string(flexible).unwrap().unwrap();
+            assert_eq!(read.as_str(), &text[..32_766]);
+            assert_eq!(d.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_string_longer_than_kafka_allows_is_refused() {
+        let mut e = Encoder::new();
+        e.write_bytes(&vec![b'a'; 32_768].into(), true);
+        assert!(Decoder::new(e.out.freeze()).read_string(true).is_err());
+    }
+
+    #[test]
+    fn a_frame_counts_the_bytes_that_its_cuts_stand_for() {
+        let mut e = Encoder::new();
+        e.begin_frame();
+        e.write_i16(1);
+        e.write_external_bytes(1000, false);
+        e.write_external_bytes(0, false);
+        e.write_external_bytes(5, true);
+        e.end_frame();
+        let expected = [Cut { at: 10, length: 1000 }, Cut { at: 15, length: 5 }];
+        assert_eq!(e.cuts, expected, "no cut for nothing");
+        assert_eq!(e.length(), 15 + 1005);
+        assert_eq!(e.out[..4], (e.length() as i32 - 4).to_be_bytes());
+    }
+
+    #[test]
+    fn a_tagged_field_longer_than_a_byte_can_say_keeps_its_order() {
+        let mut e = Encoder::new();
+        e.write_tag(3, |e| (0..200).for_each(|value| e.write_i8(value as i8)));
+        let mut d = Decoder::new(e.out.freeze());
+        assert_eq!((d.read_uvarint(), d.read_uvarint()), (Ok(3), Ok(200)));
+        assert!((0..200).all(|value| d.read_i8() == Ok(value as i8)));
+        assert_eq!(d.finish(), Ok(()));
+    }
+}

@@ -246,3 +246,42 @@ pub(crate) trait ApiVisitor {
         R: Request<Response = S> + super::sample::Sample,
         S: Message + super::sample::Sample;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_from_their_numbers() {
+        for key in ApiKey::ALL {
+            assert_eq!(ApiKey::from_i16(key.to_i16()), Some(*key));
+        }
+        assert_eq!(ApiKey::from_i16(-1), None);
+        assert_eq!(ApiKey::from_i16(1000), None);
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_its_keys() {
+        assert!(supported_apis().is_sorted_by_key(|api| api.key));
+    }
+
+    #[test]
+    fn what_only_the_codec_knows_is_not_advertised() {
+        let range = |key: ApiKey| key.supported().map(|api| (api.version_min, api.version_max));
+        assert_eq!(range(ApiKey::Produce), Some((3, 13)));
+        assert_eq!(range(ApiKey::Fetch), Some((4, 18)));
+        assert_eq!(range(ApiKey::InitProducerId), Some((0, 5)));
+        assert_eq!(range(ApiKey::ApiVersions), Some((0, 4)));
+        assert_eq!(range(ApiKey::LeaderAndIsr), None);
+        assert!(ApiKey::Produce.supports(3) && !ApiKey::Produce.supports(2));
+        assert!(!ApiKey::LeaderAndIsr.supports(0));
+    }
+
+    #[test]
+    fn api_versions_is_readable_across_all_versions() {
+        // A client of the future: the request's header is flexible, the answer's never is (KIP-511).
+        assert_eq!(ApiKey::ApiVersions.request_header_version(9), 2);
+        assert!((0..9).all(|version| ApiKey::ApiVersions.response_header_version(version) == 0));
+        assert_eq!(ApiKey::ApiVersions.request_header_version(2), 1);
+    }
+}
