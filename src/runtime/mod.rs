@@ -21,9 +21,10 @@ pub use self::glommio::*;
 pub mod sim;
 #[cfg(any(test, feature = "sim"))]
 pub use self::sim::{
-    File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, create_directory_all,
-    list_directory, mesh, now, random_u64, remove_directory, remove_file, rename, sleep, spawn,
-    spawn_background, sync_directory, wall_clock, yield_if_needed, yield_now,
+    DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task,
+    create_directory_all, list_directory, mesh, now, prepare_directory, random_u64,
+    remove_directory, remove_file, rename, sleep, spawn, spawn_background, sync_directory,
+    wall_clock, yield_if_needed, yield_now,
 };
 
 use crate::types::Timestamp;

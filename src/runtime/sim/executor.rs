@@ -8,6 +8,7 @@ use super::random::Random;
 use crate::runtime::Instant;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,6 +32,8 @@ const TIMER_LATE_NS_MAX: u64 = 20_000;
 /// What happens at a moment of virtual time.
 pub(super) enum Event {
     Wake(Waker),
+    /// A task that could run, and was held up, goes on.
+    Resume(TaskId),
     Disk(u64),
     Network(u64),
 }
@@ -180,6 +183,11 @@ impl Executor {
         }
     }
 
+    /// Makes a chosen task one that can run, again.
+    pub fn resume(&self, task: TaskId) {
+        lock(&self.ready).foreground.push(task);
+    }
+
     pub fn poll(&self, task: TaskId) {
         let (mut future, waker) = {
             let mut slots = self.slots.borrow_mut();
@@ -271,6 +279,12 @@ impl<T> Drop for Ending<T> {
 pub struct Task<T> {
     task: TaskId,
     outcome: Rc<RefCell<Outcome<T>>>,
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({:x})", self.task)
+    }
 }
 
 impl<T> Task<T> {

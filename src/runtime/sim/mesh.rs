@@ -6,6 +6,7 @@ use super::executor::sleep_until;
 use crate::runtime::Instant;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -136,6 +137,12 @@ impl<T: Send + 'static> MeshSender<T> {
     }
 }
 
+impl<T> fmt::Debug for MeshSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MeshSender({} queued)", self.queue.borrow().messages.len())
+    }
+}
+
 impl<T> Drop for MeshSender<T> {
     fn drop(&mut self) {
         let mut queue = self.queue.borrow_mut();
@@ -192,6 +199,12 @@ impl<T: Send + 'static> MeshReceiver<T> {
             None if queue.sender_gone => Some(Next::Closed),
             None => None,
         }
+    }
+}
+
+impl<T> fmt::Debug for MeshReceiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MeshReceiver({} queued)", self.queue.borrow().messages.len())
     }
 }
 

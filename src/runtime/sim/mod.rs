@@ -13,8 +13,9 @@ mod random;
 mod trace;
 
 pub use disk::{
-    Disk, DiskOperation, DiskOptions, DiskSnapshot, Effect, Fault, File, create_directory_all,
-    list_directory, remove_directory, remove_file, rename, sync_directory,
+    DirectoryLock, Disk, DiskOperation, DiskOptions, DiskSnapshot, Effect, Fault, File,
+    create_directory_all, list_directory, prepare_directory, remove_directory, remove_file, rename,
+    sync_directory,
 };
 pub use executor::{Task, sleep, spawn, spawn_background, yield_if_needed, yield_now};
 pub use mesh::{MeshPeer, MeshReceiver, MeshSender, mesh};
@@ -22,10 +23,11 @@ pub use net::{Listener, Network, NetworkOptions, Stream};
 
 use crate::runtime::Instant;
 use crate::types::Timestamp;
-use executor::{Event, Executor, ROOT};
+use executor::{Event, Executor, ROOT, TaskId};
 use random::Random;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -40,6 +42,10 @@ const WALL_CLOCK_START_MS: i64 = 1_700_000_000_000;
 pub struct SimulationOptions {
     pub disk: DiskOptions,
     pub network: NetworkOptions,
+    /// How often a task that could run is held up for a while instead, as by a kernel that runs
+    /// something else on its core.
+    pub stall_probability: f64,
+    pub stall: Range<Duration>,
     /// Polls that one `run` may take; beyond it the run panics as stuck.
     pub steps_max: u64,
 }
@@ -49,6 +55,8 @@ impl Default for SimulationOptions {
         SimulationOptions {
             disk: DiskOptions::default(),
             network: NetworkOptions::default(),
+            stall_probability: 0.005,
+            stall: Duration::from_micros(1)..Duration::from_millis(1),
             steps_max: 10_000_000,
         }
     }
@@ -67,6 +75,8 @@ pub enum Stop {
 /// One simulated host.
 struct World {
     seed: u64,
+    stall_probability: f64,
+    stall: Range<Duration>,
     steps_max: u64,
     now: Cell<Instant>,
     wall_clock_steps_ms: Cell<i64>,
@@ -116,9 +126,20 @@ impl World {
         self.trace.borrow_mut().record(self.now().0, what, subject, numbers);
     }
 
+    /// Holds up a task that was chosen to run, by chance.
+    fn stalls(&self, task: TaskId) -> bool {
+        let stalls = self.schedule.chance(self.stall_probability);
+        if stalls {
+            let until = self.now() + self.schedule.duration(&self.stall);
+            self.executor.schedule(until, Event::Resume(task));
+        }
+        stalls
+    }
+
     fn dispatch(&self, event: Event) {
         match event {
             Event::Wake(waker) => waker.wake(),
+            Event::Resume(task) => self.executor.resume(task),
             Event::Disk(operation) => self.disk.complete(self, operation),
             Event::Network(connection) => self.network.arrive(self, connection),
         }
@@ -162,6 +183,8 @@ impl Simulation {
     pub fn with_options(seed: u64, options: SimulationOptions) -> Simulation {
         let world = World {
             seed,
+            stall_probability: options.stall_probability,
+            stall: options.stall,
             steps_max: options.steps_max,
             now: Cell::default(),
             wall_clock_steps_ms: Cell::new(0),
@@ -215,6 +238,9 @@ impl Simulation {
                 self.skip_to_next_event();
                 continue;
             };
+            if self.world.stalls(task) {
+                continue;
+            }
             steps += 1;
             assert!(steps <= self.world.steps_max, "stuck: {steps} steps and no end");
             self.world.trace.borrow_mut().mix(task);
@@ -249,14 +275,14 @@ impl Simulation {
     /// to be left.
     pub fn crash(&self) {
         self.end_process("power loss");
-        self.world.disk.crash();
+        self.world.disk.crash(&self.world);
     }
 
     /// The process dies, as by kill -9: every task, file and socket is gone, and all that was handed
     /// to the kernel is kept, though not yet synced.
     pub fn kill(&self) {
         self.end_process("kill");
-        self.world.disk.kill();
+        self.world.disk.kill(&self.world);
     }
 
     fn end_process(&self, what: &'static str) {
@@ -324,6 +350,11 @@ pub fn now() -> Instant {
 /// The time of day, in virtual time; it may be stepped.
 pub fn wall_clock() -> Timestamp {
     World::current().wall_clock()
+}
+
+/// Sets the wall clock of the simulation that runs forward, or back.
+pub fn step_wall_clock(by_ms: i64) {
+    step_wall_clock_of(&World::current(), by_ms);
 }
 
 /// A number from the seed.

@@ -8,6 +8,7 @@ use crate::runtime::{Instant, ListenOptions};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -310,6 +311,12 @@ impl Listener {
     }
 }
 
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", self.address)
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.network.state.borrow_mut();
@@ -446,6 +453,12 @@ impl Stream {
     /// Ends both directions: the peer reads to the end, and this side neither reads nor writes.
     pub fn shutdown(&self) {
         self.network.state.borrow_mut().shut_down(self.id, self.side);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({}->{})", self.local_address(), self.peer_address())
     }
 }
 

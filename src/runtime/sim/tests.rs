@@ -177,3 +177,77 @@ fn the_wall_clock_steps_and_the_monotonic_clock_does_not() {
     assert!(stepped.0 <= wall.0 - 59_000);
     assert!(later >= monotonic);
 }
+
+/// A little of everything: tasks, files that fail, connections that break, channels.
+async fn rumpus() {
+    use crate::runtime::buffer::AlignedBuffer;
+    use std::net::SocketAddr;
+    let options = crate::runtime::FileOptions { create_new: true, ..Default::default() };
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        tasks.push(spawn(async move {
+            let path = format!("/d/{number}");
+            let file = File::open(path.as_ref(), options).await.unwrap();
+            for block in 0..5 {
+                let buffer = AlignedBuffer::allocate(4096).freeze();
+                let _ = file.write_at(&buffer, block * 4096).await;
+                let _ = file.sync().await;
+            }
+        }));
+    }
+    let shared = crate::runtime::ListenOptions { shared: true, backlog: 8 };
+    let address = SocketAddr::from(([127, 0, 0, 1], 9092));
+    let listener = Listener::bind(address, shared).unwrap();
+    tasks.push(spawn(async move {
+        let (client, _server) = (spawn(Stream::connect(address)), listener.accept().await);
+        let client = client.await.unwrap();
+        for _ in 0..20 {
+            let slices = [std::io::IoSlice::new(&[7; 100])];
+            let write = std::future::poll_fn(|cx| client.poll_write_vectored(cx, &slices));
+            let _ = crate::runtime::timeout(MS, write).await;
+        }
+    }));
+    for task in tasks {
+        task.await;
+    }
+}
+
+#[test]
+fn the_same_seed_leaves_the_same_trace_and_the_same_disk_after_a_crash() {
+    let after = |seed| {
+        let mut options = SimulationOptions::default();
+        options.disk.sync_error_probability = 0.1;
+        options.network.cut_probability = 0.05;
+        let simulation = Simulation::with_options(seed, options);
+        simulation.disk().put_directory("/d").unwrap();
+        let stop = Stop::At(Instant::default() + MS);
+        simulation.run_until(stop, rumpus());
+        simulation.crash();
+        let files = simulation.disk().files();
+        let bytes: Vec<_> = files.iter().map(|f| simulation.disk().read_file(f)).collect();
+        let bytes: Vec<_> = bytes.into_iter().map(Result::unwrap).collect();
+        (simulation.trace(), simulation.fingerprint(), files, bytes)
+    };
+    let mut fingerprints = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let first = after(seed);
+        assert_eq!(first, after(seed));
+        assert!(first.0.contains("write") && first.0.contains("power loss"), "{}", first.0);
+        fingerprints.insert(first.1);
+    }
+    assert_eq!(fingerprints.len(), 100);
+}
+
+#[test]
+fn a_task_is_held_up_now_and_then_while_others_go_on() {
+    let options = SimulationOptions { stall_probability: 0.2, ..SimulationOptions::default() };
+    Simulation::with_options(1, options).run(async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..100 {
+            let before = now();
+            yield_now().await;
+            longest = longest.max(now() - before);
+        }
+        assert!(longest > MS / 4, "{longest:?}");
+    });
+}

@@ -5,9 +5,10 @@ use crate::limits::BLOCK_BYTES;
 use crate::runtime::buffer::{BufferSlice, SharedBuffer};
 use crate::runtime::sim::World;
 use crate::runtime::{DirectoryEntry, FileOptions};
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -31,7 +32,7 @@ impl File {
         let world = World::current();
         let name = text(path);
         let action = Action::Open { path: path.to_path_buf(), create_new: options.create_new };
-        let Outcome::Opened(inode) = perform(action, Rc::clone(&name), None).await? else {
+        let Outcome::Opened(inode) = perform(action, Rc::clone(&name)).await? else {
             unreachable!("opening opens");
         };
         let disk = world.disk.clone();
@@ -47,7 +48,6 @@ impl File {
         assert!(position.is_multiple_of(BLOCK_BYTES as u64), "{}: position {position}", self.path);
         assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "{}: {} bytes", self.path, buffer.len());
         assert!(!self.options.read_only, "{} is open for reading", self.path);
-        self.check_alive()?;
         if buffer.is_empty() {
             return Ok(());
         }
@@ -56,8 +56,9 @@ impl File {
             inode: self.inode,
             sync_on_write: self.options.sync_on_write,
             enough_space: self.disk.has_space_for(self.inode, &extent),
+            extent,
         };
-        perform(action, Rc::clone(&self.path), Some(extent)).await.map(|_| ())
+        self.perform(action).await.map(|_| ())
     }
 
     /// Reads up to `length` bytes at any position; fewer at the end of the file.
@@ -96,7 +97,7 @@ impl File {
 
     async fn perform(&self, action: Action) -> io::Result<Outcome> {
         self.check_alive()?;
-        perform(action, Rc::clone(&self.path), None).await
+        perform(action, Rc::clone(&self.path)).await
     }
 
     fn check_alive(&self) -> io::Result<()> {
@@ -104,6 +105,12 @@ impl File {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "File({})", self.path)
     }
 }
 
@@ -129,27 +136,27 @@ impl Disk {
 
 /// Makes a directory and those above it.
 pub async fn create_directory_all(path: &Path) -> io::Result<()> {
-    perform(Action::CreateDirectoryAll(path.to_path_buf()), text(path), None).await.map(|_| ())
+    perform(Action::CreateDirectoryAll(path.to_path_buf()), text(path)).await.map(|_| ())
 }
 
 /// Removes a directory with everything below it.
 pub async fn remove_directory(path: &Path) -> io::Result<()> {
-    perform(Action::RemoveDirectory(path.to_path_buf()), text(path), None).await.map(|_| ())
+    perform(Action::RemoveDirectory(path.to_path_buf()), text(path)).await.map(|_| ())
 }
 
 pub async fn remove_file(path: &Path) -> io::Result<()> {
-    perform(Action::RemoveFile(path.to_path_buf()), text(path), None).await.map(|_| ())
+    perform(Action::RemoveFile(path.to_path_buf()), text(path)).await.map(|_| ())
 }
 
 /// Renames a file or directory in one step; a file of the new name is replaced.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let action = Action::Rename(from.to_path_buf(), to.to_path_buf());
-    perform(action, text(from), None).await.map(|_| ())
+    perform(action, text(from)).await.map(|_| ())
 }
 
 /// The entries of a directory, sorted by name.
 pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
-    match perform(Action::ListDirectory(path.to_path_buf()), text(path), None).await? {
+    match perform(Action::ListDirectory(path.to_path_buf()), text(path)).await? {
         Outcome::Entries(entries) => Ok(entries),
         _ => unreachable!("listing gives entries"),
     }
@@ -157,16 +164,51 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
 
 /// Makes the entries of a directory durable: files made, renamed and removed in it.
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
-    perform(Action::SyncDirectory(path.to_path_buf()), text(path), None).await.map(|_| ())
+    perform(Action::SyncDirectory(path.to_path_buf()), text(path)).await.map(|_| ())
+}
+
+/// Readies this shard for files under `directory`; here it only looks whether there is one.
+pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
+    list_directory(directory).await.map(|_| ())
+}
+
+/// Held while this process owns a data directory; the end of the process ends it.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    path: PathBuf,
+    life: u64,
+}
+
+impl DirectoryLock {
+    /// Makes the lock file and takes it; none when it is held already.
+    pub fn acquire(path: &Path) -> io::Result<Option<DirectoryLock>> {
+        let world = World::current();
+        let state = &mut *world.disk.state.borrow_mut();
+        match state.contents.create_file(path, world.wall_clock()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let path = path.to_path_buf();
+        let taken = state.locks.insert(path.clone());
+        Ok(taken.then(|| DirectoryLock { path, life: world.life() }))
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        if let Some(world) = World::try_current().filter(|world| world.life() == self.life) {
+            world.disk.state.borrow_mut().locks.remove(&self.path);
+        }
+    }
 }
 
 fn text(path: &Path) -> Rc<str> {
     path.to_string_lossy().into()
 }
 
-async fn perform(action: Action, path: Rc<str>, write: Option<Extent>) -> io::Result<Outcome> {
+async fn perform(action: Action, path: Rc<str>) -> io::Result<Outcome> {
     let disk = World::current().disk.clone();
-    let number = disk.submit(action, path, write);
+    let number = disk.submit(action, path);
     Completion { disk, number }.await
 }
 

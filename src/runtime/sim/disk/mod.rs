@@ -6,10 +6,11 @@
 mod contents;
 mod file;
 mod image;
+mod inode;
 
 pub use file::{
-    File, create_directory_all, list_directory, remove_directory, remove_file, rename,
-    sync_directory,
+    DirectoryLock, File, create_directory_all, list_directory, prepare_directory, remove_directory,
+    remove_file, rename, sync_directory,
 };
 
 use super::World;
@@ -18,10 +19,11 @@ use super::random::Random;
 use crate::runtime::DirectoryEntry;
 use crate::runtime::buffer::{BufferSlice, SharedBuffer};
 use crate::types::Timestamp;
-use contents::{Contents, Flight, InodeId, WriteEnd};
+use contents::{Contents, InodeId};
 use image::Extent;
+use inode::{Flight, WriteEnd};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -116,7 +118,7 @@ impl DiskSnapshot {
 enum Action {
     Open { path: PathBuf, create_new: bool },
     Read { inode: InodeId, position: u64, length: usize },
-    Write { inode: InodeId, sync_on_write: bool, enough_space: bool },
+    Write { inode: InodeId, extent: Extent, sync_on_write: bool, enough_space: bool },
     Sync { inode: InodeId, covered: u64 },
     Allocate { inode: InodeId, length: u64 },
     Truncate { inode: InodeId, length: u64 },
@@ -169,6 +171,16 @@ impl Action {
         }
     }
 
+    /// Position and length, for a reader of the trace.
+    fn place(&self) -> [u64; 2] {
+        match self {
+            Action::Read { position, length, .. } => [*position, *length as u64],
+            Action::Write { extent, .. } => [extent.position, extent.length as u64],
+            Action::Allocate { length, .. } | Action::Truncate { length, .. } => [*length, 0],
+            _ => [0, 0],
+        }
+    }
+
     /// Whether it may take effect before it completes: entries and lengths, of which a crash in the
     /// middle then shows either. Syncs promise only at the end, and writes do this on their own.
     fn may_act_early(&self) -> bool {
@@ -198,6 +210,12 @@ struct Operation {
     abandoned: bool,
 }
 
+impl Operation {
+    fn record(&self, world: &World) {
+        world.record(self.action.verb(), Rc::clone(&self.path), self.action.place());
+    }
+}
+
 struct State {
     contents: Contents,
     options: DiskOptions,
@@ -207,6 +225,8 @@ struct State {
     /// Files open, by inode, in this life of the process.
     open: BTreeMap<InodeId, u32>,
     faults: Vec<Fault>,
+    /// Lock files held, as flock(2) does.
+    locks: BTreeSet<PathBuf>,
 }
 
 /// The disk of a simulation, for tests to look at and to tamper with; cheap to clone.
@@ -226,8 +246,14 @@ impl Disk {
             operations_submitted: 0,
             open: BTreeMap::new(),
             faults: Vec::new(),
+            locks: BTreeSet::new(),
         };
         Disk { state: Rc::new(RefCell::new(state)), submitted: Rc::default() }
+    }
+
+    /// Files open now.
+    pub fn files_open(&self) -> usize {
+        self.state.borrow().open.values().map(|count| *count as usize).sum()
     }
 
     /// Operations submitted since the beginning.
@@ -313,24 +339,24 @@ impl Disk {
     }
 
     /// The process died: its calls are over, what it handed to the kernel happens.
-    pub(super) fn kill(&self) {
+    pub(super) fn kill(&self, world: &World) {
         let mut state = self.state.borrow_mut();
-        state.end_operations();
+        state.end_operations(world);
         let State { contents, random, .. } = &mut *state;
         contents.finish_flights(random);
     }
 
-    pub(super) fn crash(&self) {
+    pub(super) fn crash(&self, world: &World) {
         let mut state = self.state.borrow_mut();
-        state.end_operations();
+        state.end_operations(world);
         let State { contents, random, .. } = &mut *state;
         contents.lose_power(random);
     }
 
-    fn submit(&self, action: Action, path: Rc<str>, write: Option<Extent>) -> u64 {
+    fn submit(&self, action: Action, path: Rc<str>) -> u64 {
         let world = World::current();
         self.submitted.set(self.submitted.get() + 1);
-        self.state.borrow_mut().submit(&world, action, path, write)
+        self.state.borrow_mut().submit(&world, action, path)
     }
 
     pub(super) fn complete(&self, world: &World, number: u64) {
@@ -356,22 +382,16 @@ impl Disk {
 }
 
 impl State {
-    fn submit(
-        &mut self,
-        world: &World,
-        action: Action,
-        path: Rc<str>,
-        write: Option<Extent>,
-    ) -> u64 {
+    fn submit(&mut self, world: &World, action: Action, path: Rc<str>) -> u64 {
         let number = self.operations_submitted;
         self.operations_submitted += 1;
         let (errno, delay) = self.draw_fault(&action, &path);
         let latency = self.latency() + delay;
         world.executor.schedule(world.now() + latency, Event::Disk(number));
-        if let (Action::Write { inode, sync_on_write, enough_space: true }, Some(extent)) =
-            (&action, write)
-        {
-            self.start_write(*inode, &path, number, extent, *sync_on_write);
+        if let Action::Write { inode, extent, sync_on_write, enough_space: true } = &action {
+            let flight =
+                Flight { operation: number, extent: extent.clone(), sync_on_write: *sync_on_write };
+            self.start_write(*inode, &path, flight);
         }
         let early = errno.is_none() && action.may_act_early() && self.random.one_in(2);
         let result = early.then(|| self.act(world, number, &action, None));
@@ -381,20 +401,20 @@ impl State {
         number
     }
 
-    fn start_write(&mut self, inode: InodeId, path: &str, number: u64, extent: Extent, sync: bool) {
+    fn start_write(&mut self, inode: InodeId, path: &str, flight: Flight) {
         let State { contents, random, .. } = self;
         let Ok(file) = contents.file(inode) else { return };
         for other in file.in_flight() {
             assert!(
-                !other.extent.overlaps(&extent),
+                !other.extent.overlaps(&flight.extent),
                 "two writes of {path} are in flight over each other: {}..{} and {}..{}",
                 other.extent.position,
                 other.extent.end(),
-                extent.position,
-                extent.end(),
+                flight.extent.position,
+                flight.extent.end(),
             );
         }
-        file.start_write(Flight { operation: number, extent, sync_on_write: sync }, random);
+        file.start_write(flight, random);
     }
 
     fn latency(&mut self) -> Duration {
@@ -444,9 +464,10 @@ impl State {
             Some(result) => result,
             None => self.act(world, number, &operation.action, operation.errno),
         };
-        let (verb, path) = (operation.action.verb(), Rc::clone(&operation.path));
-        let failed = result.as_ref().err().and_then(io::Error::raw_os_error).unwrap_or(0);
-        world.record(verb, path, [self.place(&operation.action), failed as u64]);
+        operation.record(world);
+        if let Some(errno) = result.as_ref().err().and_then(io::Error::raw_os_error) {
+            world.record("  which failed", Rc::clone(&operation.path), [errno as u64, 0]);
+        }
         if self.contents.has_unlinked() && matches!(operation.action, Action::SyncDirectory(_)) {
             self.contents.forget_unreachable(self.open.keys().copied().collect());
         }
@@ -458,15 +479,6 @@ impl State {
         let waiting = operation.waiting.take();
         self.operations.insert(number, operation);
         waiting
-    }
-
-    /// A number that tells a reader of the trace where in the file it was.
-    fn place(&self, action: &Action) -> u64 {
-        match action {
-            Action::Read { position, .. } => *position,
-            Action::Allocate { length, .. } | Action::Truncate { length, .. } => *length,
-            _ => 0,
-        }
     }
 
     /// Does what the operation is for, or what its failure leaves.
@@ -565,8 +577,12 @@ impl State {
     }
 
     /// Nobody waits for an operation any more. A removal of a directory may stop half way.
-    fn end_operations(&mut self) {
+    fn end_operations(&mut self, world: &World) {
         for operation in std::mem::take(&mut self.operations).into_values() {
+            if !operation.completed {
+                world.record("was in flight:", operation.action.verb().into(), [0, 0]);
+                operation.record(world);
+            }
             if let (Action::RemoveDirectory(path), None) = (&operation.action, &operation.result) {
                 let entries = self.random.index(8);
                 // It may be gone by now; then there is nothing to stop half way.
@@ -574,6 +590,7 @@ impl State {
             }
         }
         self.open.clear();
+        self.locks.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::BLOCK_BYTES;
 use crate::runtime::buffer::AlignedBuffer;
-use crate::runtime::sim::{Simulation, Stop, for_each_seed, sleep, spawn};
+use crate::runtime::sim::{Simulation, Stop, for_each_seed, random_u64, sleep, spawn};
 use crate::runtime::{FileOptions, timeout};
 use std::collections::BTreeSet;
 
@@ -504,4 +504,142 @@ fn removed_files_are_freed_once_nothing_can_bring_them_back() {
         sync_directory(path("/d")).await.unwrap();
     });
     assert_eq!(simulation.disk().used_bytes(), 0);
+}
+
+/// Random writes with and without O_DSYNC, and syncs. Notes for each sector the versions written, and
+/// the last one that a sync promised.
+async fn scribble(versions: &RefCell<Vec<Vec<u8>>>, promised: &RefCell<Vec<u8>>) {
+    let blocks = 6;
+    let loose = File::open(path("/d/f"), OPEN).await.unwrap();
+    let strict = File::open(path("/d/f"), FileOptions { sync_on_write: true, ..OPEN }).await;
+    let strict = strict.unwrap();
+    for version in 2..40u8 {
+        let start = random_u64() % blocks;
+        let length = 1 + random_u64() % (blocks - start);
+        let sectors = start as usize * SECTORS..(start + length) as usize * SECTORS;
+        let buffer = filled(length as usize, version);
+        match random_u64() % 4 {
+            0 => {
+                let newest = versions.borrow().iter().map(|list| list[list.len() - 1]).collect();
+                loose.sync().await.unwrap();
+                promised.replace(newest);
+            }
+            kind => {
+                let file = if kind == 1 { &strict } else { &loose };
+                sectors.clone().for_each(|sector| versions.borrow_mut()[sector].push(version));
+                file.write_at(&buffer, start * BLOCK).await.unwrap();
+                if kind == 1 {
+                    sectors.for_each(|sector| promised.borrow_mut()[sector] = version);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_sector_holds_its_last_promised_version_or_a_later_one() {
+    let mut distinct = BTreeSet::new();
+    for_each_seed(2000, |seed| {
+        let simulation = with_file(seed, 6);
+        let versions = RefCell::new(vec![vec![1]; 6 * SECTORS]);
+        let promised = RefCell::new(vec![1; 6 * SECTORS]);
+        let stop = Stop::AfterDiskOperations(seed % 45);
+        simulation.run_until(stop, scribble(&versions, &promised));
+        if seed % 3 == 0 {
+            simulation.kill();
+        }
+        simulation.crash();
+        let after = sectors(&simulation.disk().read_file("/d/f").unwrap());
+        for (sector, version) in after.iter().enumerate() {
+            assert!(versions.borrow()[sector].contains(version), "{version} was never written");
+            assert!(*version >= promised.borrow()[sector], "sector {sector} lost {promised:?}");
+        }
+        distinct.insert(after);
+    });
+    assert!(distinct.len() > 1000, "{}", distinct.len());
+}
+
+#[test]
+fn a_write_that_syncs_can_be_read_after_power_loss_though_a_sync_before_it_failed() {
+    for_each_seed(500, |seed| {
+        let simulation = with_file(seed, 1);
+        simulation.run(async {
+            let loose = File::open(path("/d/f"), OPEN).await.unwrap();
+            loose.allocate(8 * BLOCK).await.unwrap();
+            crate::runtime::sim::disk().fail_next(DiskOperation::Sync, "");
+            loose.sync().await.unwrap_err();
+            let options = FileOptions { sync_on_write: true, ..OPEN };
+            let strict = File::open(path("/d/f"), options).await.unwrap();
+            strict.write_at(&filled(1, 3), 4 * BLOCK).await.unwrap();
+        });
+        simulation.crash();
+        let bytes = simulation.disk().read_file("/d/f").unwrap();
+        assert!(bytes.len() >= 5 * BLOCK_BYTES);
+        assert!(bytes[4 * BLOCK_BYTES..5 * BLOCK_BYTES].iter().all(|byte| *byte == 3));
+    });
+}
+
+#[test]
+fn a_read_sees_what_completed_before_it_and_perhaps_parts_of_what_is_in_flight() {
+    let mut partial = 0;
+    for_each_seed(300, |seed| {
+        with_file(seed, 2).run(async {
+            let file = Rc::new(File::open(path("/d/f"), OPEN).await.unwrap());
+            file.write_at(&filled(2, 2), 0).await.unwrap();
+            let other = Rc::clone(&file);
+            let writing = spawn(async move { other.write_at(&filled(2, 3), 0).await });
+            sleep(Duration::from_micros(1)).await;
+            let seen = sectors(&file.read_at(0, 2 * BLOCK_BYTES).await.unwrap());
+            assert!(seen.iter().all(|byte| matches!(byte, 2 | 3)), "{seen:?}");
+            partial += u32::from(seen.contains(&2) && seen.contains(&3));
+            writing.await.unwrap();
+            let seen = sectors(&file.read_at(0, 2 * BLOCK_BYTES).await.unwrap());
+            assert!(seen.iter().all(|byte| *byte == 3));
+        });
+    });
+    assert!(partial > 10, "{partial}");
+}
+
+#[test]
+fn removing_a_directory_can_be_cut_short_by_the_end_of_the_process() {
+    let mut left = BTreeSet::new();
+    for_each_seed(200, |seed| {
+        let simulation = simulation(seed);
+        for name in ["a", "b", "c"] {
+            simulation.disk().put_file(format!("/d/t/{name}"), b"").unwrap();
+        }
+        let removal = remove_directory(path("/d/t"));
+        simulation.run_until(Stop::AfterDiskOperations(1), removal);
+        simulation.kill();
+        left.insert(simulation.disk().files().len());
+    });
+    assert_eq!(left, BTreeSet::from([0, 1, 2, 3]));
+}
+
+#[test]
+fn a_lock_is_held_once_and_ends_with_its_holder_or_its_process() {
+    let simulation = simulation(1);
+    simulation.run(async {
+        let acquire = || DirectoryLock::acquire(path("/d/lock")).unwrap();
+        let held = acquire();
+        assert!(held.is_some() && acquire().is_none());
+        drop(held);
+        std::mem::forget(acquire());
+        assert!(DirectoryLock::acquire(path("/x/lock")).is_err());
+    });
+    simulation.kill();
+    simulation.run(async {
+        assert!(DirectoryLock::acquire(path("/d/lock")).unwrap().is_some());
+    });
+}
+
+#[test]
+fn open_files_are_counted() {
+    let simulation = with_file(1, 1);
+    simulation.run(async {
+        let files = [File::open(path("/d/f"), OPEN).await, File::open(path("/d/f"), OPEN).await];
+        assert_eq!(crate::runtime::sim::disk().files_open(), 2);
+        drop(files);
+        assert_eq!(crate::runtime::sim::disk().files_open(), 0);
+    });
 }
