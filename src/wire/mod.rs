@@ -4,6 +4,8 @@
 //! bytes, and cuts that say where the sender puts records by reference.
 
 pub mod batch;
+pub mod compression;
+pub mod records;
 
 pub mod decoder;
 pub mod encoder;
