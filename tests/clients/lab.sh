@@ -65,14 +65,14 @@ need_kafka() { # the jars of Apache Kafka
   "$lab_dir/kafka-reference.sh" get
 }
 
-need_java() { # the driver, compiled against the jars of Apache Kafka
-  lacks java javac mvn && return 1
-  need_kafka || return 1
+need_java() { # the driver and the client's jars, by Maven
+  lacks java mvn && return 1
   cat "$lab_dir"/java/src/main/java/lab/*.java "$lab_dir/java/pom.xml" >"$LAB/java.text"
   make_driver() {
-    mkdir -p "$LAB/java" && javac -nowarn -d "$LAB/java/classes" -cp "$("$lab_dir/kafka-reference.sh" classpath)" "$lab_dir"/java/src/main/java/lab/*.java
+    mvn -q -B -f "$lab_dir/java/pom.xml" -Dout="$LAB/java" compile dependency:copy-dependencies
   }
   once "$LAB/java/.stamp" "$LAB/java.text" make_driver
+  JAVA_CLASSPATH="$LAB/java/classes:$LAB/java/dependency/*"
 }
 
 need_go() {
