@@ -2,15 +2,20 @@
 //!
 //! The contents page, in the order in which data flows.
 
+// plain values, known everywhere
 pub mod config;
 pub mod limits;
 pub mod probe;
 pub mod types;
 
+// the executor, the kernel, the bytes
 pub mod runtime;
 pub mod wire;
 
+// the way of a record: net -> router -> data_plane -> shard -> log
+pub mod data_plane;
 pub mod log;
 pub mod shard;
 
+// processes
 pub mod cli;

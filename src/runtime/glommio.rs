@@ -450,14 +450,7 @@ impl Listener {
     /// # Errors
     /// As bind(2) and listen(2).
     pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Listener> {
-        let domain = socket2::Domain::for_address(address);
-        let kind = socket2::Type::STREAM.cloexec();
-        let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if options.shared {
-            socket.set_reuse_port(true)?;
-        }
-        socket.bind(&address.into())?;
+        let socket = bound_socket(address, options.shared)?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let local = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
         // SAFETY: the descriptor is a listening TCP socket whose only owner becomes the listener.
@@ -723,4 +716,71 @@ impl StopSignal {
         let mut byte = [0u8; 1];
         stream.read(&mut byte).await.map(drop)
     }
+}
+
+/// Stops this process as an operator's SIGTERM would.
+pub fn raise_stop_signal() {
+    if let Err(error) = signal_hook::low_level::raise(signal_hook::consts::SIGTERM) {
+        tracing::error!(%error, "cannot stop this process");
+    }
+}
+
+// ---------------------------------------------------------------- the host
+
+/// A port held for this process, so that its shards can share it and nobody else has it.
+#[derive(Debug)]
+pub struct PortReservation {
+    _socket: socket2::Socket,
+    pub address: SocketAddr,
+}
+
+impl PortReservation {
+    /// Takes a port that no process listens on; port 0 lets the kernel choose one.
+    ///
+    /// # Errors
+    /// `AddrInUse`, or as bind(2).
+    pub fn acquire(address: SocketAddr) -> io::Result<PortReservation> {
+        // Sockets that share a port may bind beside a stranger's that does so too: ask alone first.
+        let alone = bound_socket(address, false)?;
+        alone.listen(1)?;
+        let address = alone.local_addr()?.as_socket().expect("an IP socket has an IP address");
+        drop(alone);
+        Ok(PortReservation { _socket: bound_socket(address, true)?, address })
+    }
+}
+
+fn bound_socket(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(address);
+    let kind = socket2::Type::STREAM.cloexec();
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Raises the soft limit of open files to the hard one; the limit that holds then (getrlimit(2)).
+///
+/// # Errors
+/// As the system calls.
+pub fn raise_open_files_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one rlimit, which `limit` is.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    // SAFETY: setrlimit reads one rlimit.
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0;
+    Ok(if done { raised.rlim_cur } else { limit.rlim_cur })
+}
+
+/// Physical memory of the host in bytes (sysconf(3)).
+pub fn host_memory_bytes() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    let (pages, page) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGE_SIZE)) };
+    u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
 }

@@ -35,6 +35,8 @@ pub fn ends(shards: usize) -> Vec<MeshPeer<Batch>> {
 #[derive(Default)]
 struct Outbox {
     messages: RefCell<Batch>,
+    /// A batch is on its way into the queue.
+    sending: Cell<bool>,
     sender_idle: RefCell<Option<Waker>>,
     closed: Cell<bool>,
 }
@@ -53,6 +55,7 @@ impl Outbox {
         poll_fn(|context| {
             let mut messages = self.messages.borrow_mut();
             if !messages.is_empty() {
+                self.sending.set(true);
                 return Poll::Ready(std::mem::take(&mut *messages));
             }
             *self.sender_idle.borrow_mut() = Some(context.waker().clone());
@@ -145,6 +148,22 @@ impl Mailbox {
         .await;
     }
 
+    /// Waits until all messages have left: before this shard ends.
+    pub async fn flushed(&self) {
+        poll_fn(|context| {
+            let waits = |outbox: &Outbox| {
+                !outbox.closed.get()
+                    && (outbox.sending.get() || !outbox.messages.borrow().is_empty())
+            };
+            if !self.outboxes.iter().any(waits) {
+                return Poll::Ready(());
+            }
+            self.waiting_for_room.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// All calls to shards that are gone end with `Gone`.
     fn close(&self, target: usize) {
         self.outboxes[target].closed.set(true);
@@ -175,6 +194,7 @@ async fn send_to(shard: Rc<Shard>, target: usize, sender: MeshSender<Batch>) {
     loop {
         let batch = shard.mailbox.outboxes[target].next_batch().await;
         let sent = sender.send(batch).await;
+        shard.mailbox.outboxes[target].sending.set(false);
         shard.mailbox.waiting_for_room.borrow_mut().drain(..).for_each(Waker::wake);
         if sent.is_err() {
             shard.mailbox.close(target);

@@ -8,6 +8,7 @@
 
 pub mod control;
 pub mod image;
+mod lifecycle;
 pub mod mailbox;
 mod partitions;
 pub mod placement;
@@ -19,6 +20,7 @@ use crate::probe::Probe;
 use crate::types::ShardId;
 use control::Controller;
 use image::MetadataImage;
+use lifecycle::Lifecycle;
 use mailbox::Mailbox;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
@@ -39,6 +41,7 @@ pub struct Shard {
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
+    pub lifecycle: Lifecycle,
     stopping: Cell<bool>,
 }
 
@@ -54,6 +57,7 @@ impl Shard {
             image: RefCell::default(),
             partitions: RefCell::default(),
             controller: RefCell::default(),
+            lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),
         })
     }

@@ -51,6 +51,8 @@ pub struct ReadSpec {
     pub key: PartitionKey,
     pub offset: Offset,
     pub bytes_max: usize,
+    /// A first batch beyond `bytes_max` is given whole, if nothing else was read (KIP-74).
+    pub first_whole: bool,
 }
 
 /// What was read, copied so that it may cross.
@@ -68,6 +70,16 @@ pub enum TimeLookup {
     AtOrAfter(Timestamp),
     /// The record with the largest time.
     Max,
+}
+
+/// A step of the way down, taken by all shards before any takes the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Running,
+    /// No more requests are read; those in flight are answered.
+    Draining,
+    /// Partitions are left so that the next start scans nothing.
+    Stopped,
 }
 
 /// What to do, in the shard that owns what it is about.
@@ -111,8 +123,8 @@ pub enum ShardRequest {
     },
     /// For the controller on shard 0.
     Control(super::control::ControlRequest),
-    /// Finish what is pending and leave the partitions so that the next start scans nothing.
-    Stop,
+    /// A step of the way down; answered when this shard has taken it.
+    Enter(Stage),
 }
 
 /// The answers, in the order of the requests.
@@ -126,7 +138,7 @@ pub enum ShardReply {
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
     Control(super::control::ControlReply),
-    Stop,
+    Enter,
     /// The other shard is gone: the process is stopping.
     Gone,
 }

@@ -126,7 +126,9 @@ impl Shard {
         for spec in specs {
             let limit = spec.bytes_max.min(left);
             let read = match self.partition(spec.key) {
-                Ok(partition) => partition.read(spec.offset, limit, first_whole).await,
+                Ok(partition) => {
+                    partition.read(spec.offset, limit, first_whole && spec.first_whole).await
+                }
                 Err(error) => {
                     results.push(Err(error));
                     continue;
@@ -247,9 +249,9 @@ impl Shard {
                 self.install(image).await;
                 ShardReply::Install
             }
-            ShardRequest::Stop => {
-                self.stop_partitions().await;
-                ShardReply::Stop
+            ShardRequest::Enter(stage) => {
+                self.lifecycle.enter(stage).await;
+                ShardReply::Enter
             }
             ShardRequest::Append { .. } | ShardRequest::Control(_) => {
                 unreachable!("served before")

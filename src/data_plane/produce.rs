@@ -1,0 +1,178 @@
+//! Produce (KIP-98 batches): dispatched in the order of arrival, answered when all promises are kept.
+//!
+//! `dispatch` runs when the request is read from its socket and fixes the order; the answer waits in the
+//! connection's line as a `ProduceInFlight`. Never decompresses, never copies a record.
+
+use super::errors::code_of;
+use super::response::Response;
+use crate::shard::image::Topic;
+use crate::shard::request::{PartitionError, PartitionKey, Produced};
+use crate::shard::{AppendTicket, Shard};
+use crate::wire::api::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
+};
+use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
+use bytes::Bytes;
+use std::task::{Context, Poll, ready};
+
+/// First version that may carry zstd (KIP-110).
+const ZSTD_VERSION_MIN: i16 = 7;
+/// First version that names topics by id.
+const TOPIC_ID_VERSION_MIN: i16 = 13;
+
+/// What becomes of a produce request after dispatch.
+pub enum Dispatch {
+    /// acks=1 or all: answered once produced.
+    Answer(ProduceInFlight),
+    /// acks=0 and nothing wrong so far: there is no answer.
+    Silent,
+    /// acks=0 and something wrong: closing is the only way to say so, as in Kafka.
+    Close(ErrorCode),
+}
+
+/// A partition of the request: decided, or waiting for its promise.
+enum Entry {
+    Waiting(AppendTicket),
+    Done,
+}
+
+/// A produce request whose order is fixed and whose promises are awaited.
+pub struct ProduceInFlight {
+    correlation_id: i32,
+    version: i16,
+    response: ProduceResponse,
+    /// In the response's order, topic after topic.
+    entries: Vec<Entry>,
+}
+
+/// Starts all appends of a request.
+pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) -> Dispatch {
+    let version = header.api_version;
+    let acks = request.acks;
+    let mut in_flight = ProduceInFlight {
+        correlation_id: header.correlation_id,
+        version,
+        response: ProduceResponse::default(),
+        entries: Vec::with_capacity(request.topic_data.len()),
+    };
+    let image = shard.image();
+    for data in request.topic_data {
+        let by_id = version >= TOPIC_ID_VERSION_MIN;
+        let topic =
+            if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name.as_str()) };
+        let unknown =
+            if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+        in_flight.add_topic(shard, data, topic.map(|topic| &**topic).ok_or(unknown), acks);
+    }
+    if acks != 0 {
+        return Dispatch::Answer(in_flight);
+    }
+    match in_flight.first_refusal() {
+        Some(code) => Dispatch::Close(code),
+        None => Dispatch::Silent,
+    }
+}
+
+impl ProduceInFlight {
+    fn add_topic(
+        &mut self,
+        shard: &Shard,
+        data: TopicProduceData,
+        topic: Result<&Topic, ErrorCode>,
+        acks: i16,
+    ) {
+        let TopicProduceData { name, topic_id, partition_data } = data;
+        let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
+        for partition in partition_data {
+            let index = partition.index;
+            let twice = answer.partition_responses.iter().any(|other| other.index == index);
+            if twice {
+                // Kafka keeps the first of two and forgets the other.
+                continue;
+            }
+            let (error_code, entry) = match self.check(topic, partition, acks) {
+                Ok((topic, batch)) => {
+                    let place = topic.partition(index).expect("checked");
+                    let key = PartitionKey { topic_id: topic.id, index };
+                    (ErrorCode::None, Entry::Waiting(shard.append(place.shard, key, batch)))
+                }
+                Err(code) => (code, Entry::Done),
+            };
+            self.entries.push(entry);
+            let base_offset = -1;
+            let refused =
+                PartitionProduceResponse { index, error_code, base_offset, ..Default::default() };
+            answer.partition_responses.push(refused);
+        }
+        self.response.responses.push(answer);
+    }
+
+    /// The rules that need no partition.
+    fn check<'a>(
+        &self,
+        topic: Result<&'a Topic, ErrorCode>,
+        partition: PartitionProduceData,
+        acks: i16,
+    ) -> Result<(&'a Topic, Bytes), ErrorCode> {
+        if !(-1..=1).contains(&acks) {
+            return Err(ErrorCode::InvalidRequiredAcks);
+        }
+        let topic = topic?;
+        if topic.partition(partition.index).is_none() {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        let Some(Records::Inline(batch)) = partition.records else {
+            return Err(ErrorCode::InvalidRecord);
+        };
+        // The codec's bits are in the low byte of the attributes; a short batch is refused later.
+        let is_zstd = batch.get(22).is_some_and(|attributes| attributes & 0b111 == 4);
+        if is_zstd && self.version < ZSTD_VERSION_MIN {
+            return Err(ErrorCode::UnsupportedCompressionType);
+        }
+        Ok((topic, batch))
+    }
+
+    fn first_refusal(&self) -> Option<ErrorCode> {
+        let answers = self.response.responses.iter().flat_map(|t| &t.partition_responses);
+        answers.zip(&self.entries).find_map(|(answer, entry)| match entry {
+            Entry::Waiting(AppendTicket::Refused(Some(error))) => Some(code_of(error)),
+            _ if answer.error_code != ErrorCode::None => Some(answer.error_code),
+            _ => None,
+        })
+    }
+
+    /// Ready with the answer when every partition's promise is kept or broken.
+    pub fn poll_produced(&mut self, context: &mut Context<'_>) -> Poll<Response> {
+        let answers =
+            self.response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+        for (answer, entry) in answers.zip(&mut self.entries) {
+            if let Entry::Waiting(ticket) = entry {
+                let outcome = ready!(ticket.poll_produced(context));
+                settle(answer, outcome);
+                *entry = Entry::Done;
+            }
+        }
+        let encoder =
+            encode_response::<ProduceRequest>(&self.response, self.version, self.correlation_id);
+        Poll::Ready(Response::encoded(encoder))
+    }
+}
+
+fn settle(answer: &mut PartitionProduceResponse, outcome: Result<Produced, PartitionError>) {
+    match outcome {
+        Ok(Produced { dispatched, log_start }) => {
+            answer.base_offset = dispatched.base_offset.0;
+            answer.log_append_time_ms = dispatched.append_time.0;
+            answer.log_start_offset = log_start.0;
+        }
+        Err(error) => {
+            answer.error_code = code_of(&error);
+            if answer.error_code == ErrorCode::InvalidTimestamp
+                || answer.error_code == ErrorCode::KafkaStorageError
+            {
+                answer.error_message = Some(Str::from(error.to_string().as_str()));
+            }
+        }
+    }
+}

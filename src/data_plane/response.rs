@@ -1,0 +1,62 @@
+//! A response as the socket sends it: encoded bytes, and records by reference between them.
+
+use crate::runtime::buffer::BufferSlice;
+use crate::wire::Encoder;
+use bytes::Bytes;
+use std::ops::Deref;
+
+/// A piece of a response.
+#[derive(Clone, Debug)]
+pub enum Part {
+    Encoded(Bytes),
+    /// Records in the tail cache or a read buffer of this core.
+    Records(BufferSlice),
+}
+
+impl Deref for Part {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Part::Encoded(bytes) => bytes,
+            Part::Records(slice) => slice,
+        }
+    }
+}
+
+/// A whole frame, ready to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    pub parts: Vec<Part>,
+}
+
+impl Response {
+    /// A frame without records by reference.
+    pub fn encoded(encoder: Encoder) -> Response {
+        assert!(encoder.cuts.is_empty(), "records have to come with the frame");
+        Response { parts: vec![Part::Encoded(encoder.out.freeze())] }
+    }
+
+    /// A frame and the records for its cuts, in order: for each cut, pieces that sum to its length.
+    pub fn with_records(encoder: Encoder, records: Vec<Vec<Part>>) -> Response {
+        assert_eq!(encoder.cuts.len(), records.len(), "a cut for each partition's records");
+        let pieces: usize = records.iter().map(Vec::len).sum();
+        let mut parts = Vec::with_capacity(1 + encoder.cuts.len() + pieces);
+        let mut rest = encoder.out.freeze();
+        let mut taken = 0;
+        for (cut, pieces) in encoder.cuts.iter().zip(records) {
+            debug_assert_eq!(cut.length, pieces.iter().map(|piece| piece.len()).sum::<usize>());
+            parts.push(Part::Encoded(rest.split_to(cut.at - taken)));
+            taken = cut.at;
+            parts.extend(pieces);
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Encoded(rest));
+        }
+        Response { parts }
+    }
+
+    /// Bytes of the whole frame.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+}

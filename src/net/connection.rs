@@ -1,0 +1,343 @@
+//! One client's connection: requests are read and started in order, answers leave in the same order.
+//!
+//! A single long-lived task per connection polls both halves. Produce requests are dispatched when read,
+//! so that their appends gather; every other request starts when its turn to answer comes, as in Kafka.
+//! At any limit (requests in flight, answers not taken, memory) the socket is not read; nothing is dropped.
+
+use super::budget::{Reservation, UNRESERVED_BYTES_MAX};
+use super::frame::{FrameBuffer, FrameError};
+use super::server::Server;
+use crate::control_plane::ConnectionInfo;
+use crate::data_plane::{Part, Response};
+use crate::limits::{REQUESTS_IN_FLIGHT_MAX, RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX};
+use crate::router::{self, InFlight, Refusal};
+use crate::runtime::{self, Instant, Stream};
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Answers gathered for one send, in bytes; more wait for the next.
+const SEND_BYTES_TARGET: usize = 512 * 1024;
+/// How long answers may still leave after the client ended its side or was refused.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Why a connection ends, other than by the client's wish.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Request(#[from] Refusal),
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+}
+
+/// What the server knows of a connection while it lives.
+#[derive(Debug)]
+pub struct ConnectionState {
+    /// When the last whole request arrived, or the connection began.
+    pub active_at: Cell<Instant>,
+    /// A large frame that has begun must be complete by then.
+    pub frame_due_at: Cell<Option<Instant>>,
+    pub in_flight: Cell<usize>,
+    pub stopping: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    stream: Rc<Stream>,
+}
+
+impl ConnectionState {
+    /// Stops reading requests; what is in flight is answered, then the connection closes.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Closes the socket under the connection.
+    pub fn close(&self) {
+        self.stream.shutdown();
+    }
+}
+
+struct Connection {
+    server: Rc<Server>,
+    stream: Rc<Stream>,
+    info: ConnectionInfo,
+    state: Rc<ConnectionState>,
+    /// Answers to come, oldest first.
+    queue: RefCell<VecDeque<Waiting>>,
+    backlog_bytes: Cell<usize>,
+    /// The reader waits for room, the writer for something to send.
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+    reading_ended: Cell<bool>,
+}
+
+/// A request in flight, with the memory that its bytes take.
+struct Waiting {
+    answer: InFlight,
+    _reservation: Option<Reservation>,
+}
+
+/// Serves a connection until either side ends it.
+pub async fn serve(server: Rc<Server>, stream: Stream) {
+    let stream = Rc::new(stream);
+    let state = Rc::new(ConnectionState {
+        active_at: Cell::new(runtime::now()),
+        frame_due_at: Cell::new(None),
+        in_flight: Cell::new(0),
+        stopping: Cell::new(false),
+        waker: RefCell::default(),
+        stream: stream.clone(),
+    });
+    let info = ConnectionInfo { peer: stream.peer_address(), local: stream.local_address() };
+    let key = server.register(state.clone());
+    let connection = Connection {
+        server: server.clone(),
+        stream,
+        info,
+        state,
+        queue: RefCell::default(),
+        backlog_bytes: Cell::new(0),
+        reader: RefCell::default(),
+        writer: RefCell::default(),
+        reading_ended: Cell::new(false),
+    };
+    connection.run().await;
+    server.unregister(key);
+}
+
+impl Connection {
+    async fn run(&self) {
+        let read = async {
+            let end = self.read_requests().await;
+            self.reading_ended.set(true);
+            wake(&self.writer);
+            if let Err(end) = &end {
+                self.report(end);
+            }
+            // The other half sends what is still owed, then ends both.
+            runtime::sleep(DRAIN_MAX).await;
+        };
+        futures_lite::future::or(self.write_responses(), read).await;
+        self.stream.shutdown();
+    }
+
+    fn report(&self, end: &End) {
+        let peer = self.info.peer;
+        match end {
+            End::Socket(error) => tracing::debug!(%peer, %error, "connection lost"),
+            refused => {
+                self.server.shard.probe.connections_refused.add(1);
+                tracing::warn!(%peer, reason = %refused, "connection closed: bad request");
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ reading
+
+    async fn read_requests(&self) -> Result<(), End> {
+        let mut buffer = FrameBuffer::new(self.server.config.request_bytes_max);
+        let mut reservation = None;
+        loop {
+            self.room_for_a_request().await;
+            if self.state.stopping.get() {
+                return Ok(());
+            }
+            if let Some(frame) = buffer.next_frame()? {
+                self.state.active_at.set(runtime::now());
+                self.state.frame_due_at.set(None);
+                self.start(frame, reservation.take())?;
+                continue;
+            }
+            if reservation.is_none() {
+                reservation = self.reserve(&buffer).await?;
+            }
+            if self.read_more(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sets memory aside for a large frame that has begun.
+    async fn reserve(&self, buffer: &FrameBuffer) -> Result<Option<Reservation>, FrameError> {
+        let Some(length) = buffer.frame_bytes()? else { return Ok(None) };
+        if length <= UNRESERVED_BYTES_MAX {
+            return Ok(None);
+        }
+        let reservation = self.server.budget.reserve(length).await;
+        self.state.frame_due_at.set(Some(runtime::now() + self.server.frame_time_max(length)));
+        Ok(Some(reservation))
+    }
+
+    async fn read_more(&self, buffer: &mut FrameBuffer) -> io::Result<usize> {
+        let limit = buffer.read_bytes();
+        poll_fn(|context| {
+            self.remember(context);
+            if self.state.stopping.get() {
+                return Poll::Ready(Ok(0));
+            }
+            let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
+            if read.is_pending() {
+                buffer.release_if_empty();
+            }
+            read
+        })
+        .await
+    }
+
+    fn remember(&self, context: &Context<'_>) {
+        let mut waker = self.state.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Starts a request; its answer takes its place in the line.
+    fn start(&self, frame: Bytes, reservation: Option<Reservation>) -> Result<(), Refusal> {
+        let server = &self.server;
+        server.shard.probe.requests.add(1);
+        let routed = router::route(&server.services, frame, self.info)?;
+        if let Some(answer) = routed {
+            self.queue.borrow_mut().push_back(Waiting { answer, _reservation: reservation });
+            self.state.in_flight.set(self.queue.borrow().len());
+            wake(&self.writer);
+        }
+        Ok(())
+    }
+
+    /// Waits until another request may be taken on.
+    async fn room_for_a_request(&self) {
+        poll_fn(|context| {
+            let full = self.queue.borrow().len() >= REQUESTS_IN_FLIGHT_MAX
+                || self.backlog_bytes.get() >= RESPONSE_BACKLOG_BYTES_MAX;
+            if !full || self.state.stopping.get() {
+                return Poll::Ready(());
+            }
+            self.remember(context);
+            *self.reader.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        self.server.shard.log.pending_below_limit().await;
+        self.server.shard.mailbox.outbox_has_room().await;
+    }
+
+    // ------------------------------------------------------------ writing
+
+    /// Sends answers in order until nothing more can come.
+    async fn write_responses(&self) {
+        let mut out = Outgoing::default();
+        loop {
+            let more = poll_fn(|context| self.poll_gather(&mut out, context)).await;
+            if !more {
+                return;
+            }
+            let sent = poll_fn(|context| self.poll_send(&mut out, context)).await;
+            if let Err(error) = sent {
+                tracing::debug!(peer = %self.info.peer, %error, "cannot send");
+                return;
+            }
+        }
+    }
+
+    /// Ready with true once something can be sent, with false once nothing will come any more.
+    fn poll_gather(&self, out: &mut Outgoing, context: &mut Context<'_>) -> Poll<bool> {
+        while out.bytes < SEND_BYTES_TARGET && out.parts.len() < SEND_SLICES_MAX {
+            let mut queue = self.queue.borrow_mut();
+            let Some(head) = queue.front_mut() else { break };
+            let Poll::Ready(outcome) = head.answer.poll(context) else { break };
+            queue.pop_front();
+            self.state.in_flight.set(queue.len());
+            drop(queue);
+            wake(&self.reader);
+            match outcome {
+                Ok(response) => out.push(response),
+                Err(refusal) => {
+                    self.report(&End::Request(refusal));
+                    self.queue.borrow_mut().clear();
+                    self.reading_ended.set(true);
+                }
+            }
+        }
+        self.backlog_bytes.set(out.bytes);
+        if !out.parts.is_empty() {
+            return Poll::Ready(true);
+        }
+        if self.queue.borrow().is_empty() && self.reading_ended.get() {
+            return Poll::Ready(false);
+        }
+        *self.writer.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Sends all that was gathered. While the client does not take it, nothing more is gathered.
+    fn poll_send(&self, out: &mut Outgoing, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !out.parts.is_empty() {
+            let empty = IoSlice::new(&[]);
+            let mut slices = [empty; 64];
+            let mut count = 0;
+            for (slice, part) in slices.iter_mut().zip(&out.parts) {
+                let skip = if count == 0 { out.sent_of_first } else { 0 };
+                *slice = IoSlice::new(&part[skip..]);
+                count += 1;
+            }
+            match self.stream.poll_write_vectored(context, &slices[..count]) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                Poll::Ready(Ok(sent)) => out.advance(sent),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.backlog_bytes.set(0);
+        wake(&self.reader);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Answers on their way into the socket.
+#[derive(Default)]
+struct Outgoing {
+    parts: VecDeque<Part>,
+    sent_of_first: usize,
+    bytes: usize,
+}
+
+impl Outgoing {
+    fn push(&mut self, response: Response) {
+        self.bytes += response.bytes();
+        self.parts.extend(response.parts.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    fn advance(&mut self, mut sent: usize) {
+        self.bytes -= sent;
+        while let Some(first) = self.parts.front() {
+            let rest = first.len() - self.sent_of_first;
+            if sent < rest {
+                self.sent_of_first += sent;
+                return;
+            }
+            sent -= rest;
+            self.sent_of_first = 0;
+            self.parts.pop_front();
+        }
+        debug_assert_eq!(sent, 0);
+    }
+}
+
+fn wake(waker: &RefCell<Option<Waker>>) {
+    let waker = waker.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,10 @@
+//! SOCKET <-> FRAME: listeners and connections of one core. Replies leave a connection in the order of
+//! its requests.
+
+mod budget;
+mod connection;
+mod frame;
+mod server;
+
+pub use frame::{FrameBuffer, FrameError};
+pub use server::Server;

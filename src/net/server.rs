@@ -1,0 +1,127 @@
+//! One core's listeners and connections: accepting, counting, idle ones closed, all of them on a stop.
+
+use super::budget::ReceiveBudget;
+use super::connection::{self, ConnectionState};
+use crate::config::Config;
+use crate::router::Services;
+use crate::runtime::{self, Listener};
+use crate::shard::Shard;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often connections are looked through for idle ones.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// A large frame must arrive in this time, and at this rate beyond it.
+const FRAME_TIME_MIN: Duration = Duration::from_secs(30);
+const FRAME_RATE_MIN: usize = 256 * 1024;
+/// Pause after an accept that failed, say for want of descriptors.
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What the connections of one core share.
+pub struct Server {
+    pub shard: Rc<Shard>,
+    pub config: Arc<Config>,
+    pub services: Services,
+    pub(super) budget: Rc<ReceiveBudget>,
+    connections: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    next_key: Cell<u64>,
+    stopping: Cell<bool>,
+}
+
+impl Server {
+    /// `receive_bytes_max`: memory for requests while they arrive.
+    pub fn new(services: Services, config: Arc<Config>, receive_bytes_max: usize) -> Rc<Server> {
+        Rc::new(Server {
+            shard: services.shard.clone(),
+            config,
+            services,
+            budget: ReceiveBudget::new(receive_bytes_max),
+            connections: RefCell::default(),
+            next_key: Cell::new(0),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Accepts connections from a listener of this core until the server stops.
+    pub async fn accept_from(self: Rc<Self>, listener: Listener) {
+        while !self.stopping.get() {
+            let stream = match listener.accept().await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    runtime::sleep(ACCEPT_RETRY_AFTER).await;
+                    continue;
+                }
+            };
+            if self.stopping.get() {
+                return;
+            }
+            self.shard.probe.connections_accepted.add(1);
+            if self.connections.borrow().len() >= self.config.connections_max {
+                let peer = stream.peer_address();
+                tracing::warn!(%peer, limit = self.config.connections_max, "connection closed: too many");
+                self.shard.probe.connections_refused.add(1);
+                continue;
+            }
+            drop(runtime::spawn(connection::serve(self.clone(), stream)));
+        }
+    }
+
+    /// Closes connections that have been idle, or slow to send a large frame, for too long.
+    pub async fn sweep(self: Rc<Self>) {
+        let idle_max = self.config.connection_idle_ms_max;
+        while !self.stopping.get() {
+            runtime::sleep(SWEEP_EVERY).await;
+            let now = runtime::now();
+            let overdue: Vec<_> = {
+                let connections = self.connections.borrow();
+                let is_overdue = |state: &&Rc<ConnectionState>| {
+                    let idle = state.in_flight.get() == 0
+                        && now.since(state.active_at.get()) > idle_max;
+                    idle || state.frame_due_at.get().is_some_and(|due| now > due)
+                };
+                connections.values().filter(is_overdue).cloned().collect()
+            };
+            overdue.iter().for_each(|state| state.close());
+        }
+    }
+
+    pub(super) fn frame_time_max(&self, bytes: usize) -> Duration {
+        FRAME_TIME_MIN + Duration::from_secs((bytes / FRAME_RATE_MIN) as u64)
+    }
+
+    pub(super) fn register(&self, state: Rc<ConnectionState>) -> u64 {
+        let key = self.next_key.get();
+        self.next_key.set(key + 1);
+        if self.stopping.get() {
+            state.stop();
+        }
+        self.connections.borrow_mut().insert(key, state);
+        key
+    }
+
+    pub(super) fn unregister(&self, key: u64) {
+        self.connections.borrow_mut().remove(&key);
+        self.shard.probe.connections_closed.add(1);
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Takes no more requests, and waits until those in flight are answered, `grace` at most.
+    pub async fn stop(&self, grace: Duration) {
+        self.stopping.set(true);
+        let all: Vec<_> = self.connections.borrow().values().cloned().collect();
+        all.iter().for_each(|state| state.stop());
+        let deadline = runtime::now() + grace;
+        while self.connection_count() > 0 && runtime::now() < deadline {
+            runtime::sleep(Duration::from_millis(5)).await;
+        }
+        let left: Vec<_> = self.connections.borrow().values().cloned().collect();
+        left.iter().for_each(|state| state.close());
+    }
+}

@@ -1,0 +1,97 @@
+//! The fork: a frame becomes a request; produce and fetch go the hot way, everything else to the control
+//! plane. Lives on the connection's core; waits for nothing.
+
+use crate::control_plane::{ConnectionInfo, ControlPlane};
+use crate::data_plane::fetch;
+use crate::data_plane::produce::{self, Dispatch, ProduceInFlight};
+use crate::data_plane::{Response, SessionCache};
+use crate::shard::Shard;
+use crate::wire::api::{FetchRequest, ProduceRequest};
+use crate::wire::{ApiKey, Decoder, ErrorCode, RequestHeader, WireError};
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// What requests of one core are answered with.
+#[derive(Clone)]
+pub struct Services {
+    pub shard: Rc<Shard>,
+    pub control: Rc<ControlPlane>,
+    pub sessions: Rc<SessionCache>,
+    /// Bytes that one fetch answers with at most.
+    pub fetch_bytes_max: usize,
+}
+
+/// Why a request ends its connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("{key} version {version} is not served")]
+    Version { key: ApiKey, version: i16 },
+    #[error("a produce with acks=0 failed with {0}")]
+    Silent(ErrorCode),
+}
+
+type Later = Pin<Box<dyn Future<Output = Result<Response, Refusal>>>>;
+
+/// A request whose answer is awaited.
+pub enum InFlight {
+    Produce(ProduceInFlight),
+    /// Starts when it is first polled: when its turn to answer comes.
+    Later(Later),
+}
+
+impl InFlight {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response, Refusal>> {
+        match self {
+            InFlight::Produce(produce) => produce.poll_produced(context).map(Ok),
+            InFlight::Later(future) => future.as_mut().poll(context),
+        }
+    }
+}
+
+/// Decodes a request and starts it; `None` when it has no answer.
+///
+/// # Errors
+/// The request cannot be read or is not served: the connection closes.
+pub fn route(
+    services: &Services,
+    frame: Bytes,
+    connection: ConnectionInfo,
+) -> Result<Option<InFlight>, Refusal> {
+    let mut decoder = Decoder::new(frame);
+    let header = RequestHeader::decode(&mut decoder)?;
+    let (key, version) = (header.api_key, header.api_version);
+    // ApiVersions answers whatever version it is asked in (KIP-511).
+    if !key.supports(version) && key != ApiKey::ApiVersions {
+        return Err(Refusal::Version { key, version });
+    }
+    match key {
+        ApiKey::Produce => {
+            let request = ProduceRequest::decode(&mut decoder, version)?;
+            match produce::dispatch(&services.shard, &header, request) {
+                Dispatch::Answer(in_flight) => Ok(Some(InFlight::Produce(in_flight))),
+                Dispatch::Silent => Ok(None),
+                Dispatch::Close(code) => Err(Refusal::Silent(code)),
+            }
+        }
+        ApiKey::Fetch => {
+            let request = FetchRequest::decode(&mut decoder, version)?;
+            let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
+            let limit = services.fetch_bytes_max;
+            Ok(Some(InFlight::Later(Box::pin(async move {
+                Ok(fetch::fetch(shard, sessions, header, request, limit).await)
+            }))))
+        }
+        _ => {
+            let control = services.control.clone();
+            Ok(Some(InFlight::Later(Box::pin(async move {
+                let encoder = control.handle(header, decoder, connection).await?;
+                Ok(Response::encoded(encoder))
+            }))))
+        }
+    }
+}
