@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Apache Kafka's own console tools against a running broker, and on its files.
+#
+#   BOOTSTRAP=127.0.0.1:9092 kafka-tools.sh    the tools, one after the other
+#   kafka-tools.sh dump FILE...                kafka-dump-log on segments and indexes: no complaint, or it fails
+#
+# Needs Java and Maven (kafka-reference.sh gets the jars). Environment: BOOTSTRAP; LOG_DIR, the broker's data directory:
+# then kafka-dump-log reads the segments of what was produced here as well.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+B=${BOOTSTRAP:-127.0.0.1:9092}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+tools=org.apache.kafka.tools
+classpath=$("$here/kafka-reference.sh" classpath) || exit 1
+HOME_DIR=${HOME_DIR:-} "$here/kafka-reference.sh" get
+cat >"$work/log4j2.properties" <<'X'
+rootLogger.level=WARN
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.target=SYSTEM_ERR
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%p %m%n
+X
+tool() { # class, arguments
+  timeout 60 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$classpath" -Dlog4j2.configurationFile="$work/log4j2.properties" "$@" 2>"$work/err"
+}
+ok() { passed=$((passed + 1)); echo "ok   $1"; }
+fail() { # name, what came
+  failed=$((failed + 1)); echo "FAIL $1: $(head -c 600 <<<"$2" | tr '\n' '~')"
+  head -c 600 "$work/err" | sed 's/^/     stderr: /'
+}
+has() { if grep -qE -- "$3" <<<"$2"; then ok "$1"; else fail "$1: no /$3/ in" "$2"; fi; } # name, text, pattern
+is() { if [ "$2" = "$3" ]; then ok "$1"; else fail "$1: want $(head -c 200 <<<"$3" | tr '\n' '~'), got" "$2"; fi; }
+finish() { echo "$passed passed, $failed failed"; [ $failed -eq 0 ] && [ $passed -gt 0 ]; exit; }
+
+# kafka-dump-log exits 0 whatever it finds: its complaints stand in stderr, by file, and as 'isvalid: false' in the rest.
+# It has one of its own making: with --deep-iteration a segment that does not begin at offset 0 "-1 is followed by" it.
+dump() { # files
+  local f out complaints files=
+  printf -v files '%s,' "$@"
+  tool $tools.DumpLogSegments --deep-iteration --files "${files%,}" >"$work/dump"
+  if [ $# -gt 1 ] && grep -q '^Exception' "$work/err"; then # It ends at the first: find out whose it is.
+    for f in "$@"; do dump "$f"; done
+    return
+  fi
+  for f in "$@"; do
+    out=$(awk -v f="Dumping $f" '/^Dumping /{on = $0 == f} on' "$work/dump")
+    complaints=$(awk -v f="$f" '/^[^ ]/{on = index($0, f)} on' "$work/err" |
+      grep -vE "^Non-consecutive offsets in |^ +-1 is followed by 0*$(basename "$f" .log | sed 's/^0*//')$")
+    complaints+=$(grep -E 'isvalid: false' <<<"$out" | head -2)
+    complaints+=$(grep -E '^Exception' "$work/err" | head -1)
+    if [ -z "$out" ] || [ -n "$complaints" ]; then
+      fail "dump $f" "$complaints"
+    else
+      ok "dump $(basename "$(dirname "$f")")/$(basename "$f"): $(grep -c '^| offset' <<<"$out") records in $(grep -c '^baseOffset' <<<"$out") batches, $(grep -cE '^(offset|timestamp): ' <<<"$out") index entries"
+    fi
+  done
+}
+if [ "${1:-}" = dump ]; then
+  shift
+  dump "$@"
+  finish
+fi
+
+t=tools-$(date +%s)$$
+server=(--bootstrap-server "$B")
+has "kafka-topics --create" "$(tool $tools.TopicCommand "${server[@]}" --create --topic "$t" --partitions 2 --replication-factor 1 --config retention.ms=100000000000 --config segment.bytes=1048576)" "Created topic $t"
+has "kafka-topics --describe" "$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t")" "Topic: $t.*TopicId: .*PartitionCount: 2.*ReplicationFactor: 1.*retention.ms=100000000000"
+has "kafka-topics --list" "$(tool $tools.TopicCommand "${server[@]}" --list)" "^$t$"
+tool $tools.TopicCommand "${server[@]}" --alter --topic "$t" --partitions 3 >"$work/out"
+has "kafka-topics --alter" "$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t")" 'PartitionCount: 3'
+has "kafka-topics --create, twice" "$(tool $tools.TopicCommand "${server[@]}" --create --topic "$t"; cat "$work/err")" 'already exists'
+
+for codec in none gzip snappy lz4 zstd; do
+  seq 1 200 | sed "s/.*/k&:$codec line &/" | tool $tools.ConsoleProducer "${server[@]}" --topic "$t-$codec" --compression-codec $codec --reader-property parse.key=true --reader-property key.separator=: >"$work/out"
+  # Auto-created with the broker's default number of partitions: read them all, by count.
+  out=$(for p in 0 1 2 3 4 5 6 7; do tool $tools.TopicCommand "${server[@]}" --describe --topic "$t-$codec" >"$work/d"; n=$(grep -c 'Partition:' "$work/d"); [ $p -lt "$n" ] || break
+    tool $tools.consumer.ConsoleConsumer "${server[@]}" --topic "$t-$codec" --partition $p --offset earliest --timeout-ms 1500 --formatter-property print.key=true --formatter-property key.separator=: ; done)
+  is "console producer and consumer, $codec" "$(sort <<<"$out" | md5sum)" "$(seq 1 200 | sed "s/.*/k&:$codec line &/" | sort | md5sum)"
+done
+
+tool $tools.ProducerPerformance --topic "$t" --num-records 20000 --record-size 200 --throughput -1 --producer-props bootstrap.servers="$B" >"$work/out"
+has "kafka-producer-perf-test" "$(cat "$work/out")" '20000 records sent'
+is "kafka-get-offsets" "$(tool $tools.GetOffsetShell "${server[@]}" --topic "$t" | awk -F: '{n += $3} END {print NR, n}')" "3 20000"
+is "kafka-get-offsets --time earliest" "$(tool $tools.GetOffsetShell "${server[@]}" --topic "$t" --time earliest | sort)" "$(printf '%s:0:0\n%s:1:0\n%s:2:0' "$t" "$t" "$t")"
+has "kafka-get-offsets --time max-timestamp" "$(tool $tools.GetOffsetShell "${server[@]}" --topic "$t" --time max-timestamp)" "^$t:0:[0-9]+$"
+is "console consumer from an offset" "$(tool $tools.consumer.ConsoleConsumer "${server[@]}" --topic "$t" --partition 0 --offset 10 --max-messages 5 --formatter-property print.offset=true --formatter-property print.value=false | tr '\n' ' ')" "Offset:10 Offset:11 Offset:12 Offset:13 Offset:14 "
+
+has "kafka-configs --describe" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type topics --entity-name "$t" --describe)" 'retention.ms=100000000000'
+has "kafka-configs --alter" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type topics --entity-name "$t" --alter --add-config retention.bytes=12345678)" 'Completed updating'
+has "kafka-configs --describe --all" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type topics --entity-name "$t" --describe --all)" 'retention.bytes=12345678'
+has "kafka-configs --delete-config" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type topics --entity-name "$t" --alter --delete-config retention.bytes)" 'Completed updating'
+has "kafka-configs, a bad value" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type topics --entity-name "$t" --alter --add-config retention.ms=never; cat "$work/err")" 'InvalidConfigurationException|Invalid value'
+node=$(tool $tools.BrokerApiVersionsCommand "${server[@]}" | tee "$work/api" | sed -nE 's/.*\(id: ([0-9]+) .*/\1/p' | head -1)
+has "kafka-broker-api-versions" "$(cat "$work/api")" 'Produce\(0\): .*Fetch\(1\): |Produce\(0\):'
+has "kafka-configs --entity-type brokers" "$(tool kafka.admin.ConfigCommand "${server[@]}" --entity-type brokers --entity-name "$node" --describe --all)" 'num.partitions='
+has "kafka-log-dirs" "$(tool $tools.LogDirsCommand "${server[@]}" --describe --topic-list "$t")" "\"partition\":\"$t-0\",\"size\":[1-9]"
+has "kafka-cluster cluster-id" "$(tool $tools.ClusterTool cluster-id "${server[@]}")" 'Cluster ID: '
+printf '{"partitions":[{"topic":"%s","partition":0,"offset":7}],"version":1}' "$t" >"$work/delete.json"
+has "kafka-delete-records" "$(tool $tools.DeleteRecordsCommand "${server[@]}" --offset-json-file "$work/delete.json")" "low_watermark: 7"
+has "kafka-get-offsets after it" "$(tool $tools.GetOffsetShell "${server[@]}" --topic "$t" --time earliest)" "^$t:0:7$"
+
+if [ -n "${LOG_DIR:-}" ]; then
+  files=()
+  for d in "$LOG_DIR/$t"-[0-9] "$LOG_DIR/$t"-*-[0-9]; do
+    last=$(ls "$d" | sed -n 's/\.log$//p' | tail -1)
+    for f in "$d"/*.log "$d"/*.index "$d"/*.timeindex; do
+      # The indexes of a segment still written to may be longer than they are full.
+      case $f in "$d/$last".*index) continue ;; esac
+      [ -s "$f" ] && files+=("$f")
+    done
+  done
+  dump "${files[@]}"
+fi
+for x in "" -none -gzip -snappy -lz4 -zstd; do tool $tools.TopicCommand "${server[@]}" --delete --topic "$t$x" >"$work/out" || fail "kafka-topics --delete $t$x" "$(cat "$work/out")"; done
+has "kafka-topics --delete" "gone: $(tool $tools.TopicCommand "${server[@]}" --list | grep -c "^$t")" 'gone: 0'
+finish
