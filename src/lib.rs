@@ -17,5 +17,8 @@ pub mod data_plane;
 pub mod log;
 pub mod shard;
 
+// what is cold: metadata, administration
+pub mod control_plane;
+
 // processes
 pub mod cli;

@@ -1,7 +1,7 @@
 //! What any shard may ask of the controller, the one writer of cluster-wide facts, which lives on shard 0
 //! (`control_plane::controller`). Plain values.
 
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, ShardId, TopicId};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +9,10 @@ use std::pin::Pin;
 /// Why the controller refuses; each maps to one Kafka error code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    #[error("topic '{0}' already exists")]
+    #[error("Topic '{0}' already exists.")]
     TopicExists(String),
+    #[error("Topic '{name}' collides with existing topic: {other}")]
+    NameCollides { name: String, other: String },
     #[error("this server does not host this topic-partition")]
     UnknownTopic,
     #[error("{0}")]
@@ -28,6 +30,8 @@ pub enum ControlError {
 pub struct NewTopic {
     pub name: String,
     pub partitions: u32,
+    /// Where they go, one for each, when the creator chose.
+    pub places: Option<Vec<ShardId>>,
     pub overrides: BTreeMap<String, String>,
 }
 

@@ -1,0 +1,210 @@
+//! What lies in the data directory and the metadata log does not know: partitions that Apache Kafka
+//! wrote, which become topics, and leftovers of deleted topics, which go. Runs on shard 0 at the start.
+//!
+//! Kafka's `<topic>-<n>/partition.metadata` names the topic's id, `leader-epoch-checkpoint` its epochs,
+//! and `log-start-offset-checkpoint` beside the folders what was deleted. Nothing of Kafka's is removed,
+//! and an adopted topic keeps all its records until its operator sets a retention.
+
+use super::configs::Overrides;
+use super::controller::StartError;
+use super::metadata_log::MetadataLogError;
+use super::record::Record;
+use super::state::State;
+use super::topic_name;
+use crate::limits::TOPIC_PARTITIONS_MAX;
+use crate::log::small_file;
+use crate::runtime::{self, DirectoryEntry};
+use crate::shard::image::PartitionPlace;
+use crate::shard::placement;
+use crate::types::{Offset, TopicId};
+use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// `partition.metadata` is two short lines, a checkpoint a line per epoch or partition.
+const METADATA_BYTES_MAX: usize = 4096;
+const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+/// Folders looked into at the same time.
+const LOOKS_MAX: usize = 32;
+
+/// What was found beside what is known.
+#[derive(Debug, Default)]
+pub struct Found {
+    topics: BTreeMap<TopicId, FoundTopic>,
+    /// Names of folders that deleted topics left.
+    leftovers: Vec<String>,
+}
+
+#[derive(Debug)]
+struct FoundTopic {
+    name: String,
+    /// By index: leader epoch and log start.
+    partitions: BTreeMap<i32, (i32, Offset)>,
+}
+
+/// A partition's folder, by its name.
+struct Folder {
+    name: String,
+    topic: String,
+    index: i32,
+}
+
+/// Looks through the data directory.
+///
+/// # Errors
+/// What cannot be read, or a folder that would be in the way of a topic that is known.
+pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> {
+    let entries = runtime::list_directory(directory).await;
+    let entries = entries.map_err(|error| MetadataLogError::io("list", directory, &error))?;
+    let folders = entries.into_iter().filter_map(folder_of);
+    let mut looks = stream::iter(folders)
+        .map(|folder| async move { (read_topic_id(&directory.join(&folder.name)).await, folder) })
+        .buffered(LOOKS_MAX);
+    let mut found = Found::default();
+    let mut unknown = Vec::new();
+    while let Some((id, folder)) = looks.next().await {
+        let Some(id) = id? else { continue };
+        if state.deleted.contains(&id) {
+            found.leftovers.push(folder.name);
+        } else if state.topic_by_id(id).is_none() {
+            if let Some(known) = state.topic(&folder.topic) {
+                return Err(StartError::Directory(format!(
+                    "{} holds topic id {id}, but topic '{}' has the id {}: move the folder away",
+                    directory.join(&folder.name).display(),
+                    folder.topic,
+                    known.id,
+                )));
+            }
+            unknown.push((id, folder));
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(found);
+    }
+    let starts = read_log_starts(directory).await?;
+    for (id, folder) in unknown {
+        let epoch = read_leader_epoch(&directory.join(&folder.name)).await?;
+        let start = starts.get(&folder.name).copied().unwrap_or(Offset::ZERO);
+        found.add(id, folder, epoch, start);
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, id: TopicId, folder: Folder, epoch: i32, start: Offset) {
+        let Folder { name, topic, index } = folder;
+        let same_name = self.topics.iter().find(|(_, found)| found.name == topic);
+        if same_name.is_some_and(|(known, _)| *known != id) {
+            tracing::warn!(folder = %name, topic_id = %id,
+                "not adopted: folders of this topic name several topic ids");
+            return;
+        }
+        let new = || FoundTopic { name: topic, partitions: BTreeMap::new() };
+        self.topics.entry(id).or_insert_with(new).partitions.insert(index, (epoch, start));
+    }
+
+    /// The records that make topics of what Kafka left.
+    pub fn adopted(&self, shards: u16) -> Vec<Record> {
+        self.topics.iter().filter_map(|(id, topic)| topic.record(*id, shards)).collect()
+    }
+
+    /// Frees the folders of deleted topics.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn remove_leftovers(&self, directory: &Path) -> Result<(), StartError> {
+        for name in &self.leftovers {
+            let path = directory.join(name);
+            tracing::warn!(folder = %name, "removing the files of a deleted topic");
+            let removed = runtime::remove_directory(&path).await;
+            removed.map_err(|error| MetadataLogError::io("remove", &path, &error))?;
+        }
+        if !self.leftovers.is_empty() {
+            let synced = runtime::sync_directory(directory).await;
+            synced.map_err(|error| MetadataLogError::io("sync", directory, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl FoundTopic {
+    fn record(&self, id: TopicId, shards: u16) -> Option<Record> {
+        let name = &self.name;
+        let partitions: Vec<PartitionPlace> = (0..)
+            .zip(&self.partitions)
+            .take_while(|(expected, (index, _))| expected == *index)
+            .map(|(index, (_, (leader_epoch, log_start)))| PartitionPlace {
+                shard: placement::place(id, index, shards),
+                leader_epoch: *leader_epoch,
+                log_start: *log_start,
+            })
+            .collect();
+        let (present, adopted) = (self.partitions.len(), partitions.len());
+        if adopted < present {
+            tracing::warn!(topic = %name, present, adopted,
+                "partitions are missing: only those before the gap are adopted");
+        }
+        if partitions.is_empty() {
+            return None;
+        }
+        tracing::info!(topic = %name, topic_id = %id, partitions = adopted,
+            "adopted a topic of Apache Kafka, with retention.ms=-1 until it is set");
+        let overrides: Overrides = [("retention.ms".to_string(), "-1".to_string())].into();
+        Some(Record::Created { id, name: name.clone(), partitions, overrides })
+    }
+}
+
+/// `<topic>-<n>`; none for anything else, and for Kafka's own topics.
+fn folder_of(entry: DirectoryEntry) -> Option<Folder> {
+    let (topic, index) = entry.name.rsplit_once('-')?;
+    let digits = index.bytes().all(|byte| byte.is_ascii_digit());
+    let index: i32 = index.parse().ok().filter(|_| digits)?;
+    if !entry.is_directory || topic_name::check(topic).is_err() {
+        return None;
+    }
+    if topic_name::is_internal(topic) || topic_name::is_reserved(topic) {
+        tracing::info!(folder = %entry.name, "not adopted: Kafka's own topic");
+        return None;
+    }
+    if index as usize >= TOPIC_PARTITIONS_MAX {
+        tracing::warn!(folder = %entry.name, "not adopted: more partitions than a topic may have");
+        return None;
+    }
+    let topic = topic.to_string();
+    Some(Folder { name: entry.name, topic, index })
+}
+
+async fn read_text(path: &Path, bytes_max: usize) -> Result<Option<String>, MetadataLogError> {
+    let read = small_file::read(path, bytes_max).await;
+    let read = read.map_err(|error| MetadataLogError::io("read", path, &error))?;
+    Ok(read.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+async fn read_topic_id(folder: &Path) -> Result<Option<TopicId>, MetadataLogError> {
+    let text = read_text(&folder.join("partition.metadata"), METADATA_BYTES_MAX).await?;
+    let text = text.unwrap_or_default();
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+    Ok(id.and_then(|id| TopicId::from_base64(id.trim())).filter(|id| *id != TopicId::ZERO))
+}
+
+/// The last line's epoch: `<epoch> <start offset>`, after the version and the count.
+async fn read_leader_epoch(folder: &Path) -> Result<i32, MetadataLogError> {
+    let path = folder.join("leader-epoch-checkpoint");
+    let text = read_text(&path, CHECKPOINT_BYTES_MAX).await?.unwrap_or_default();
+    let last = text.lines().skip(2).filter(|line| !line.trim().is_empty()).last();
+    let epoch = last.and_then(|line| line.split(' ').next()?.parse().ok());
+    Ok(epoch.filter(|epoch: &i32| *epoch >= 0).unwrap_or(0))
+}
+
+/// `<topic> <partition> <offset>` a line, after the version and the count; by the folder's name.
+async fn read_log_starts(directory: &Path) -> Result<BTreeMap<String, Offset>, MetadataLogError> {
+    let path = directory.join("log-start-offset-checkpoint");
+    let text = read_text(&path, CHECKPOINT_BYTES_MAX).await?.unwrap_or_default();
+    let starts = text.lines().skip(2).filter_map(|line| {
+        let mut words = line.split(' ');
+        let (topic, index, offset) = (words.next()?, words.next()?, words.next()?);
+        let offset: i64 = offset.trim().parse().ok()?;
+        Some((format!("{topic}-{index}"), Offset(offset.max(0))))
+    });
+    Ok(starts.collect())
+}

@@ -1,0 +1,420 @@
+//! A topic's settings under Kafka's names: one table with type, range, default and documentation of each,
+//! from which come validation, what DescribeConfigs shows, and the values that the log uses. Pure.
+//!
+//! Defaults are those of the broker's configuration. A key that Kafka has and that changes nothing here
+//! (because there is one replica, or because the feature comes later) is checked, kept and shown.
+
+use crate::config::{Config, TimestampType};
+use crate::limits::BATCH_BYTES_MAX;
+use crate::log::LogConfig;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What was set for a topic.
+pub type Overrides = BTreeMap<String, String>;
+
+/// Where a value comes from, as numbered on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    Topic = 1,
+    StaticBroker = 4,
+    Default = 5,
+}
+
+/// A key's type, with what values it may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Boolean,
+    Int(i32, i32),
+    Long(i64),
+    Double(f64, f64),
+    OneOf(&'static [&'static str]),
+    /// Several of these, separated by commas.
+    List(&'static [&'static str]),
+    /// Any texts, separated by commas.
+    TextList,
+}
+
+impl Kind {
+    /// The type's number on the wire (KIP-569).
+    pub fn number(self) -> i8 {
+        match self {
+            Kind::Boolean => 1,
+            Kind::OneOf(_) => 2,
+            Kind::Int(..) => 3,
+            Kind::Long(_) => 5,
+            Kind::Double(..) => 6,
+            Kind::List(_) | Kind::TextList => 7,
+        }
+    }
+
+    pub fn is_list(self) -> bool {
+        matches!(self, Kind::List(_) | Kind::TextList)
+    }
+
+    /// The value as it is kept.
+    ///
+    /// # Errors
+    /// What is wrong with it, as Kafka says it.
+    fn check(self, text: &str) -> Result<String, String> {
+        let text = text.trim();
+        let at_least = |least: &dyn std::fmt::Display| format!("Value must be at least {least}");
+        let at_most = |most: &dyn std::fmt::Display| format!("Value must be no more than {most}");
+        match self {
+            Kind::Boolean if text.eq_ignore_ascii_case("true") => return Ok("true".into()),
+            Kind::Boolean if text.eq_ignore_ascii_case("false") => return Ok("false".into()),
+            Kind::Boolean => return Err("Expected value to be either true or false".into()),
+            Kind::Int(least, most) => {
+                let number: i32 = text.parse().map_err(|_| "Not a number of type INT")?;
+                if number < least {
+                    return Err(at_least(&least));
+                }
+                if number > most {
+                    return Err(at_most(&most));
+                }
+            }
+            Kind::Long(least) => {
+                let number: i64 = text.parse().map_err(|_| "Not a number of type LONG")?;
+                if number < least {
+                    return Err(at_least(&least));
+                }
+            }
+            Kind::Double(least, most) => {
+                let number: f64 = text.parse().map_err(|_| "Not a number of type DOUBLE")?;
+                if number.is_nan() || number < least {
+                    return Err(at_least(&least));
+                }
+                if number > most {
+                    return Err(at_most(&most));
+                }
+            }
+            Kind::OneOf(choices) if choices.contains(&text) => {}
+            Kind::List(choices) if elements(text).all(|element| choices.contains(&element)) => {}
+            Kind::OneOf(choices) | Kind::List(choices) => {
+                return Err(format!("String must be one of: {}", choices.join(", ")));
+            }
+            Kind::TextList => {}
+        }
+        Ok(text.to_string())
+    }
+}
+
+/// The elements of a list's text.
+pub fn elements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+/// One key that a topic has.
+pub struct TopicKey {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The broker's key that gives the default.
+    pub broker_name: Option<&'static str>,
+    pub doc: &'static str,
+    default: fn(&Config) -> String,
+}
+
+impl TopicKey {
+    /// The broker's value, which holds for topics that set none.
+    pub fn default_value(&self, config: &Config) -> String {
+        (self.default)(config)
+    }
+
+    /// Whether the operator chose the broker's value, or nobody did.
+    pub fn default_source(&self, config: &Config) -> Source {
+        let is_chosen = self.default_value(config) != self.default_value(&Config::default());
+        if is_chosen { Source::StaticBroker } else { Source::Default }
+    }
+}
+
+/// The key of this name; `None` when topics have no such key.
+pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
+    TOPIC_KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &TOPIC_KEYS[at])
+}
+
+/// Checks one setting of a topic and gives the value as it is kept.
+///
+/// # Errors
+/// The message that Kafka answers INVALID_CONFIG with.
+pub fn check_topic_value(name: &str, value: &str) -> Result<String, String> {
+    let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    key.kind
+        .check(value)
+        .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
+}
+
+/// Checks a topic's settings as a whole, after each was checked.
+///
+/// # Errors
+/// The message that Kafka answers INVALID_CONFIG with.
+pub fn check_topic(overrides: &Overrides, config: &Config) -> Result<(), String> {
+    if value_of(overrides, config, "remote.storage.enable") == "true" {
+        return Err("Tiered Storage functionality is disabled in the broker. Topic cannot be \
+                    configured with remote log storage."
+            .to_string());
+    }
+    let number = |name: &str| value_of(overrides, config, name).parse::<i64>().unwrap_or(0);
+    let (least, most) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"));
+    if least > most {
+        return Err(format!(
+            "conflict topic config setting min.compaction.lag.ms ({least}) > \
+             max.compaction.lag.ms ({most})"
+        ));
+    }
+    Ok(())
+}
+
+/// A key's value for a topic.
+pub fn value_of(overrides: &Overrides, config: &Config, name: &str) -> String {
+    match overrides.get(name) {
+        Some(value) => value.clone(),
+        None => topic_key(name).map(|key| key.default_value(config)).unwrap_or_default(),
+    }
+}
+
+/// What the log does with a topic's settings. A value that cannot be read, kept by a broker of another
+/// version, counts as not set.
+pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
+    let text = |name: &str| {
+        let kept = overrides.get(name).filter(|value| check_topic_value(name, value).is_ok());
+        kept.cloned().unwrap_or_else(|| value_of(&Overrides::new(), config, name))
+    };
+    let number = |name: &str| text(name).parse::<i64>().expect("checked above");
+    let positive = |name: &str| u64::try_from(number(name).max(1)).expect("positive");
+    LogConfig {
+        segment_bytes: positive("segment.bytes"),
+        segment_ms: number("segment.ms"),
+        retention_bytes: number("retention.bytes"),
+        retention_ms: number("retention.ms"),
+        message_bytes_max: usize::try_from(number("max.message.bytes")).expect("not negative"),
+        index_interval_bytes: positive("index.interval.bytes"),
+        log_append_time: text("message.timestamp.type") == "LogAppendTime",
+        timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
+        timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
+        durability: text(DURABILITY).parse().unwrap_or(config.durability),
+        compacted: elements(&text("cleanup.policy")).any(|policy| policy == "compact"),
+    }
+}
+
+/// Our own key: what an acknowledgement promises.
+pub const DURABILITY: &str = "corelog.durability";
+
+fn milliseconds(duration: Duration) -> String {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).to_string()
+}
+
+/// Retention knows "never" as -1.
+fn or_never(limit: Option<impl ToString>) -> String {
+    limit.map_or_else(|| "-1".to_string(), |limit| limit.to_string())
+}
+
+fn timestamp_type(config: &Config) -> &'static str {
+    match config.log.message_timestamp_type {
+        TimestampType::CreateTime => "CreateTime",
+        TimestampType::LogAppendTime => "LogAppendTime",
+    }
+}
+
+/// Distances in time know "any" as the largest number.
+fn or_any(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| i64::MAX.to_string(), milliseconds)
+}
+
+macro_rules! topic_keys {
+    ($($name:literal, $kind:expr, $broker:expr, $default:expr, $doc:literal;)*) => {
+        /// All keys that a topic has, by name.
+        pub const TOPIC_KEYS: &[TopicKey] = &[$(
+            TopicKey { name: $name, kind: $kind, broker_name: $broker, doc: $doc, default: $default },
+        )*];
+    };
+}
+
+const INT: i32 = i32::MAX;
+const POLICIES: &[&str] = &["compact", "delete"];
+const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
+const DURABILITIES: &[&str] = &["fsync", "write", "memory"];
+
+topic_keys! {
+    "cleanup.policy", Kind::List(POLICIES), Some("log.cleanup.policy"), |_| "delete".into(),
+        "What becomes of old segments: deleted by retention, compacted to the last record of each key, or both.";
+    "compression.gzip.level", Kind::Int(-1, 9), Some("compression.gzip.level"), |_| "-1".into(),
+        "Kept for clients; records are stored as they were produced.";
+    "compression.lz4.level", Kind::Int(1, 17), Some("compression.lz4.level"), |_| "9".into(),
+        "Kept for clients; records are stored as they were produced.";
+    "compression.type", Kind::OneOf(CODECS), Some("compression.type"), |_| "producer".into(),
+        "Kept for clients; records are stored as they were produced.";
+    "compression.zstd.level", Kind::Int(-131_072, 22), Some("compression.zstd.level"), |_| "3".into(),
+        "Kept for clients; records are stored as they were produced.";
+    "corelog.durability", Kind::OneOf(DURABILITIES), Some("durability"), |c| c.durability.to_string(),
+        "What an acknowledgement promises. fsync: survives power loss; write: survives the process; memory: nothing.";
+    "delete.retention.ms", Kind::Long(0), Some("log.cleaner.delete.retention.ms"), |_| "86400000".into(),
+        "How long compaction keeps the markers of deleted keys.";
+    "file.delete.delay.ms", Kind::Long(0), Some("log.segment.delete.delay.ms"),
+        |c| milliseconds(c.log.file_delete_delay_ms),
+        "How long files of deleted segments stay, renamed.";
+    "flush.messages", Kind::Long(1), Some("log.flush.interval.messages"), |_| i64::MAX.to_string(),
+        "Kept for clients; corelog.durability says when records are on stable storage.";
+    "flush.ms", Kind::Long(0), Some("log.flush.interval.ms"), |_| i64::MAX.to_string(),
+        "Kept for clients; corelog.durability says when records are on stable storage.";
+    "follower.replication.throttled.replicas", Kind::TextList, None, |_| String::new(),
+        "Kept for clients; there is one replica.";
+    "index.interval.bytes", Kind::Int(0, INT), Some("log.index.interval.bytes"),
+        |c| c.log.index_interval_bytes.to_string(),
+        "Bytes of records between two entries of the offset index.";
+    "leader.replication.throttled.replicas", Kind::TextList, None, |_| String::new(),
+        "Kept for clients; there is one replica.";
+    "local.retention.bytes", Kind::Long(-2), Some("log.local.retention.bytes"), |_| "-2".into(),
+        "Kept for clients; there is no tiered storage.";
+    "local.retention.ms", Kind::Long(-2), Some("log.local.retention.ms"), |_| "-2".into(),
+        "Kept for clients; there is no tiered storage.";
+    "max.compaction.lag.ms", Kind::Long(1), Some("log.cleaner.max.compaction.lag.ms"), |_| i64::MAX.to_string(),
+        "How long a record may stay uncompacted.";
+    "max.message.bytes", Kind::Int(0, BATCH_BYTES_MAX as i32), Some("message.max.bytes"),
+        |c| c.log.max_message_bytes.to_string(),
+        "Largest record batch; a larger one is refused.";
+    "message.timestamp.after.max.ms", Kind::Long(0), Some("log.message.timestamp.after.max.ms"),
+        |c| or_any(c.log.message_timestamp_after_ms_max),
+        "How far a record's timestamp may lie ahead of the broker's clock.";
+    "message.timestamp.before.max.ms", Kind::Long(0), Some("log.message.timestamp.before.max.ms"),
+        |c| or_any(c.log.message_timestamp_before_ms_max),
+        "How far a record's timestamp may lie behind the broker's clock.";
+    "message.timestamp.type", Kind::OneOf(TIMESTAMP_TYPES), Some("log.message.timestamp.type"),
+        |c| timestamp_type(c).into(),
+        "Whose clock stamps the records: the producer's or the broker's.";
+    "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), |_| "0.5".into(),
+        "How much of a log may be uncompacted.";
+    "min.compaction.lag.ms", Kind::Long(0), Some("log.cleaner.min.compaction.lag.ms"), |_| "0".into(),
+        "How long a record stays uncompacted at least.";
+    "min.insync.replicas", Kind::Int(1, INT), Some("min.insync.replicas"), |_| "1".into(),
+        "Kept for clients; there is one replica.";
+    "preallocate", Kind::Boolean, Some("log.preallocate"), |_| "false".into(),
+        "Kept for clients; the broker preallocates as it sees fit.";
+    "remote.log.copy.disable", Kind::Boolean, None, |_| "false".into(),
+        "Kept for clients; there is no tiered storage.";
+    "remote.log.delete.on.disable", Kind::Boolean, None, |_| "false".into(),
+        "Kept for clients; there is no tiered storage.";
+    "remote.storage.enable", Kind::Boolean, None, |_| "false".into(),
+        "Kept for clients; there is no tiered storage.";
+    "retention.bytes", Kind::Long(i64::MIN), Some("log.retention.bytes"), |c| or_never(c.log.retention_bytes),
+        "Oldest segments are deleted while a partition is larger than this; -1: never.";
+    "retention.ms", Kind::Long(-1), Some("log.retention.ms"),
+        |c| or_never(c.log.retention_ms.map(milliseconds)),
+        "Segments older than this are deleted; -1: never.";
+    "segment.bytes", Kind::Int(1 << 20, INT), Some("log.segment.bytes"), |c| c.log.segment_bytes.to_string(),
+        "A segment is sealed at this size.";
+    "segment.index.bytes", Kind::Int(4, INT), Some("log.index.size.max.bytes"),
+        |c| c.log.segment_index_bytes.to_string(),
+        "Largest offset index of a segment.";
+    "segment.jitter.ms", Kind::Long(0), Some("log.roll.jitter.ms"), |c| milliseconds(c.log.segment_jitter_ms),
+        "Up to this much is taken off segment.ms at random, so that not all roll at once.";
+    "segment.ms", Kind::Long(1), Some("log.roll.ms"), |c| milliseconds(c.log.segment_ms),
+        "A segment is sealed at this age.";
+    "unclean.leader.election.enable", Kind::Boolean, Some("unclean.leader.election.enable"), |_| "false".into(),
+        "Kept for clients; there is one replica.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Durability;
+
+    fn overrides(pairs: &[(&str, &str)]) -> Overrides {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn keys_are_sorted_and_every_default_passes_its_own_check() {
+        let config = Config::default();
+        assert!(TOPIC_KEYS.windows(2).all(|two| two[0].name < two[1].name));
+        for key in TOPIC_KEYS {
+            let value = key.default_value(&config);
+            assert_eq!(check_topic_value(key.name, &value), Ok(value), "{}", key.name);
+            assert_eq!(key.default_source(&config), Source::Default, "{}", key.name);
+        }
+        assert_eq!(check_topic(&Overrides::new(), &config), Ok(()));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_log() {
+        assert_eq!(log_config(&Overrides::new(), &Config::default()), LogConfig::default());
+    }
+
+    #[test]
+    fn settings_reach_the_log() {
+        let set = overrides(&[
+            ("cleanup.policy", "delete,compact"),
+            ("corelog.durability", "write"),
+            ("index.interval.bytes", "0"),
+            ("max.message.bytes", "10000"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("retention.bytes", "77"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "1048576"),
+            ("segment.ms", "5"),
+            ("flush.ms", "not a number, kept by another version"),
+        ]);
+        let log = log_config(&set, &Config::default());
+        assert!(log.compacted && log.log_append_time);
+        assert_eq!(log.durability, Durability::Write);
+        assert_eq!((log.index_interval_bytes, log.message_bytes_max), (1, 10_000));
+        assert_eq!((log.retention_bytes, log.retention_ms), (77, -1));
+        assert_eq!((log.segment_bytes, log.segment_ms), (1 << 20, 5));
+    }
+
+    #[test]
+    fn what_kafka_refuses_is_refused_in_its_words() {
+        for (name, value, why) in [
+            ("no.such.key", "1", "Unknown topic config name: no.such.key"),
+            (
+                "retention.ms",
+                "soon",
+                "Invalid value soon for configuration retention.ms: Not a number of type LONG",
+            ),
+            (
+                "retention.ms",
+                "-2",
+                "Invalid value -2 for configuration retention.ms: Value must be at least -1",
+            ),
+            (
+                "segment.bytes",
+                "99999999999",
+                "Invalid value 99999999999 for configuration segment.bytes: Not a number of type INT",
+            ),
+            (
+                "cleanup.policy",
+                "shred",
+                "Invalid value shred for configuration cleanup.policy: String must be one of: compact, delete",
+            ),
+            (
+                "preallocate",
+                "yes",
+                "Invalid value yes for configuration preallocate: Expected value to be either true or false",
+            ),
+        ] {
+            assert_eq!(check_topic_value(name, value), Err(why.to_string()));
+        }
+        assert_eq!(check_topic_value("retention.ms", " 5 "), Ok("5".into()));
+        assert_eq!(check_topic_value("preallocate", "TRUE"), Ok("true".into()));
+        assert_eq!(check_topic_value("cleanup.policy", ""), Ok(String::new()));
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let config = Config::default();
+        let lags = overrides(&[("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "8")]);
+        assert!(check_topic(&lags, &config).unwrap_err().contains("(9) > max"));
+        let remote = overrides(&[("remote.storage.enable", "true")]);
+        assert!(check_topic(&remote, &config).is_err());
+    }
+
+    #[test]
+    fn a_default_that_the_operator_chose_says_so() {
+        let mut config = Config::default();
+        config.log.retention_ms = None;
+        let key = topic_key("retention.ms").unwrap();
+        assert_eq!(key.default_value(&config), "-1");
+        assert_eq!(key.default_source(&config), Source::StaticBroker);
+    }
+}

@@ -1,0 +1,487 @@
+//! The one writer of cluster-wide facts. Lives on shard 0; any shard reaches it by `Shard::control`.
+//!
+//! One task does the changes, one after the other: check against the state, write to the metadata log,
+//! sync, make an image, install it on every shard, answer. What gathers while it does so is done together
+//! next time. It never waits for a client's connection, and nothing it answers with success can be lost.
+
+use super::adopt;
+use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
+use super::record::Record;
+use super::state::State;
+use crate::config::Config;
+use crate::limits::{PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
+use crate::log;
+use crate::runtime;
+use crate::shard::Shard;
+use crate::shard::control::{
+    ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard, NewTopic,
+    PRODUCER_ID_BLOCK,
+};
+use crate::shard::image::PartitionPlace;
+use crate::shard::placement;
+use crate::shard::request::ShardRequest;
+use crate::types::{Offset, ShardId, TopicId};
+use futures_util::future::join_all;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+/// Changes done together at most; more wait for the next time.
+const GROUP_MAX: usize = 1024;
+
+/// Why the broker cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Log(#[from] MetadataLogError),
+    #[error("{0}")]
+    Directory(String),
+}
+
+/// A request, and where its answer is awaited.
+struct Pending {
+    request: ControlRequest,
+    slot: Rc<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    reply: Cell<Option<ControlReply>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Slot {
+    fn complete(&self, reply: ControlReply) {
+        self.reply.set(Some(reply));
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) -> ControlReply {
+        poll_fn(|context| {
+            if let Some(reply) = self.reply.take() {
+                return Poll::Ready(reply);
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: RefCell<VecDeque<Pending>>,
+    worker_idle: RefCell<Option<Waker>>,
+}
+
+impl Queue {
+    fn push(&self, pending: Pending) {
+        self.pending.borrow_mut().push_back(pending);
+        let worker = self.worker_idle.borrow_mut().take();
+        if let Some(worker) = worker {
+            worker.wake();
+        }
+    }
+
+    /// What has gathered, once there is some.
+    async fn next_group(&self) -> Vec<Pending> {
+        poll_fn(|context| {
+            let mut pending = self.pending.borrow_mut();
+            if pending.is_empty() {
+                *self.worker_idle.borrow_mut() = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            let count = pending.len().min(GROUP_MAX);
+            Poll::Ready(pending.drain(..count).collect())
+        })
+        .await
+    }
+}
+
+/// The controller as its shard sees it: the way to the task that does the work.
+pub struct Controller {
+    queue: Rc<Queue>,
+}
+
+impl ControllerOfShard for Controller {
+    /// The request is done even when the answer is not awaited.
+    fn handle(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply>>> {
+        let slot = Rc::new(Slot::default());
+        self.queue.push(Pending { request, slot: slot.clone() });
+        Box::pin(async move { slot.wait().await })
+    }
+}
+
+impl Controller {
+    /// Reads the metadata log of the data directory, or begins one; takes up what Apache Kafka left
+    /// there; places partitions anew when the number of shards has changed; installs the facts on all
+    /// shards, which must be connected already; and serves from then on.
+    ///
+    /// # Errors
+    /// Why the broker must not start, in a sentence for its operator.
+    pub async fn start(
+        shard: &Rc<Shard>,
+        config: &Arc<Config>,
+    ) -> Result<Rc<Controller>, StartError> {
+        assert_eq!(shard.id, ShardId::CONTROLLER, "the controller lives on shard 0");
+        let directory = shard.log.options.data_directory.clone();
+        let (log, state) = MetadataLog::open(&directory, config).await?;
+        log::remove_deleted(&directory)
+            .await
+            .map_err(|error| MetadataLogError::io("list", &directory, &error))?;
+        let mut worker = Worker {
+            shard: shard.clone(),
+            config: config.clone(),
+            directory,
+            log: Some(log),
+            broken: None,
+            state,
+            version: 0,
+        };
+        worker.prepare().await?;
+        worker.install().await;
+        let controller = Rc::new(Controller { queue: Rc::default() });
+        shard.set_controller(controller.clone());
+        drop(runtime::spawn(worker.serve(controller.queue.clone())));
+        Ok(controller)
+    }
+}
+
+/// What the task owns. Nobody else sees the state before it is durable.
+struct Worker {
+    shard: Rc<Shard>,
+    config: Arc<Config>,
+    directory: PathBuf,
+    /// None while it must be opened anew.
+    log: Option<MetadataLog>,
+    /// Why nothing can be changed until the broker is restarted.
+    broken: Option<MetadataLogError>,
+    state: State,
+    version: u64,
+}
+
+/// The records of a group of changes, with what they need beside being written.
+#[derive(Default)]
+struct Change {
+    records: Vec<Record>,
+    /// Shards must see it; giving out producer ids, say, concerns nobody else.
+    is_visible: bool,
+}
+
+impl Worker {
+    /// What the start does before anybody sees the facts.
+    async fn prepare(&mut self) -> Result<(), StartError> {
+        let found = adopt::find(&self.directory, &self.state).await?;
+        let mut records = found.adopted(self.shard.shards);
+        let apply = |state: &mut State, config: &Config, records: &[Record]| {
+            for record in records {
+                state.apply(record, config).expect("made to follow from the state");
+            }
+        };
+        apply(&mut self.state, &self.config, &records);
+        let moved = self.place_anew();
+        apply(&mut self.state, &self.config, &moved);
+        records.extend(moved);
+        let log = self.log.as_mut().expect("just opened");
+        if !records.is_empty() {
+            log.append(&records).await?;
+        }
+        found.remove_leftovers(&self.directory).await?;
+        self.state.deleted.clear();
+        if log.is_wordy() {
+            log.rewrite(&self.state).await?;
+        }
+        Ok(())
+    }
+
+    /// The records that place all partitions on the shards there are now, if their number has changed.
+    /// A partition that moves has another broker as its leader, so its epoch rises.
+    fn place_anew(&self) -> Vec<Record> {
+        let shards = self.shard.shards;
+        if self.state.shards == shards {
+            return Vec::new();
+        }
+        if self.state.shards > 0 {
+            tracing::info!(was = self.state.shards, is = shards, "placing partitions anew");
+        }
+        let mut records = vec![Record::Shards(shards)];
+        for topic in self.state.topics() {
+            let current: Vec<ShardId> = topic.partitions.iter().map(|place| place.shard).collect();
+            let anew = placement::place_anew(topic.id, &current, shards);
+            if anew == current {
+                continue;
+            }
+            let places = topic.partitions.iter().zip(anew).map(|(place, shard)| {
+                let moved = i32::from(place.shard != shard);
+                let leader_epoch = place.leader_epoch.saturating_add(moved);
+                PartitionPlace { shard, leader_epoch, ..*place }
+            });
+            records.push(Record::Placed { id: topic.id, partitions: places.collect() });
+        }
+        records
+    }
+
+    async fn serve(mut self, queue: Rc<Queue>) {
+        loop {
+            let group = queue.next_group().await;
+            if self.shard.is_stopping() {
+                group.into_iter().for_each(|pending| pending.slot.complete(ControlReply::Stopping));
+                continue;
+            }
+            if let Err(error) = self.ready().await {
+                let reply = |pending: Pending| {
+                    pending.slot.complete(refusal(&pending.request, &error));
+                };
+                group.into_iter().for_each(reply);
+                continue;
+            }
+            self.change(group).await;
+        }
+    }
+
+    /// Opens the log again after a full disk.
+    async fn ready(&mut self) -> Result<(), MetadataLogError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        if self.log.is_none() {
+            let (log, state) = MetadataLog::open(&self.directory, &self.config).await?;
+            (self.log, self.state) = (Some(log), state);
+            // What was refused may have been written all the same.
+            self.install().await;
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, group: Vec<Pending>) {
+        let mut change = Change::default();
+        let mut replies = Vec::with_capacity(group.len());
+        for pending in group {
+            let reply = self.decide(&pending.request, &mut change);
+            replies.push((pending, reply));
+        }
+        if let Err(error) = self.write(&change.records).await {
+            tracing::error!(%error, "cannot change the cluster's metadata");
+            for (pending, _) in replies {
+                pending.slot.complete(refusal(&pending.request, &error));
+            }
+            return;
+        }
+        if change.is_visible {
+            self.install().await;
+        }
+        for (pending, reply) in replies {
+            pending.slot.complete(reply);
+        }
+    }
+
+    async fn write(&mut self, records: &[Record]) -> Result<(), MetadataLogError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let Some(mut log) = self.log.take() else {
+            let path = self.directory.clone();
+            return Err(MetadataLogError::io("open", &path, &std::io::ErrorKind::NotFound.into()));
+        };
+        let mut written = log.append(records).await;
+        if written.is_ok() && log.is_wordy() {
+            written = log.rewrite(&self.state).await;
+        }
+        match &written {
+            Ok(()) => self.log = Some(log),
+            Err(error) if error.is_storage_full() => {}
+            Err(error) => self.broken = Some(error.clone()),
+        }
+        written
+    }
+
+    /// Shows the state to all shards; when it returns, all have taken it up.
+    async fn install(&mut self) {
+        self.version += 1;
+        let image = self.state.image(self.version);
+        let asked = self
+            .shard
+            .all_shards()
+            .map(|shard| self.shard.ask(shard, ShardRequest::Install { image: image.clone() }));
+        join_all(asked).await;
+    }
+
+    // ------------------------------------------------------------ decisions
+
+    /// Decides one request, takes it up in the state and adds its records.
+    fn decide(&mut self, request: &ControlRequest, change: &mut Change) -> ControlReply {
+        match request {
+            ControlRequest::CreateTopics(topics) => {
+                let made = topics.iter().map(|topic| self.create_topic(topic, change));
+                ControlReply::CreateTopics(made.collect())
+            }
+            ControlRequest::DeleteTopics(ids) => {
+                let gone = ids.iter().map(|id| {
+                    self.known(*id)?;
+                    self.take_up(Record::Deleted(*id), true, change);
+                    Ok(())
+                });
+                ControlReply::DeleteTopics(gone.collect())
+            }
+            ControlRequest::CreatePartitions { topic_id, partitions } => {
+                let added = self.create_partitions(*topic_id, *partitions, change);
+                ControlReply::CreatePartitions(added)
+            }
+            ControlRequest::SetOverrides { topic_id, overrides } => {
+                ControlReply::SetOverrides(self.known(*topic_id).map(|()| {
+                    let set = Record::Set { id: *topic_id, overrides: overrides.clone() };
+                    self.take_up(set, true, change);
+                }))
+            }
+            ControlRequest::AllocateProducerIds => {
+                let first = self.state.next_producer_id;
+                let next = first.checked_add(PRODUCER_ID_BLOCK);
+                let given = next.map(|next| {
+                    self.take_up(Record::Ids(next), false, change);
+                    first
+                });
+                let exhausted = || ControlError::Storage("producer ids are exhausted".to_string());
+                ControlReply::AllocateProducerIds(given.ok_or_else(exhausted))
+            }
+            ControlRequest::SetLogStart { topic_id, index, offset } => {
+                ControlReply::SetLogStart(self.set_log_start(*topic_id, *index, *offset, change))
+            }
+        }
+    }
+
+    fn take_up(&mut self, record: Record, is_visible: bool, change: &mut Change) {
+        self.state.apply(&record, &self.config).expect("checked against the state");
+        change.records.push(record);
+        change.is_visible |= is_visible;
+    }
+
+    fn known(&self, id: TopicId) -> Result<(), ControlError> {
+        self.state.topic_by_id(id).map(|_| ()).ok_or(ControlError::UnknownTopic)
+    }
+
+    fn create_topic(
+        &mut self,
+        topic: &NewTopic,
+        change: &mut Change,
+    ) -> Result<TopicId, ControlError> {
+        if self.state.topic(&topic.name).is_some() {
+            return Err(ControlError::TopicExists(topic.name.clone()));
+        }
+        if let Some(other) = self.state.lookalike_of(&topic.name) {
+            return Err(ControlError::NameCollides {
+                name: topic.name.clone(),
+                other: other.to_string(),
+            });
+        }
+        self.check_room(0, topic.partitions)?;
+        let id = loop {
+            let id = random_id();
+            if self.state.topic_by_id(id).is_none() {
+                break id;
+            }
+        };
+        let partitions = match &topic.places {
+            Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
+            None => self.new_places(id, 0, topic.partitions),
+        };
+        let (name, overrides) = (topic.name.clone(), topic.overrides.clone());
+        self.take_up(Record::Created { id, name, partitions, overrides }, true, change);
+        Ok(id)
+    }
+
+    fn create_partitions(
+        &mut self,
+        id: TopicId,
+        partitions: u32,
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let topic = self.state.topic_by_id(id).ok_or(ControlError::UnknownTopic)?;
+        let current = u32::try_from(topic.partitions.len()).expect("TOPIC_PARTITIONS_MAX");
+        if partitions == current {
+            return Err(ControlError::InvalidPartitions(format!(
+                "Topic already has {current} partition(s)."
+            )));
+        }
+        if partitions < current {
+            return Err(ControlError::InvalidPartitions(format!(
+                "The topic {} currently has {current} partition(s); {partitions} would not be an \
+                 increase.",
+                topic.name
+            )));
+        }
+        self.check_room(current, partitions)?;
+        let partitions = self.new_places(id, current, partitions);
+        self.take_up(Record::Added { id, partitions }, true, change);
+        Ok(())
+    }
+
+    /// At the limit, nothing is made.
+    fn check_room(&self, current: u32, partitions: u32) -> Result<(), ControlError> {
+        let (wanted, more) = (partitions as usize, (partitions - current) as usize);
+        if wanted > TOPIC_PARTITIONS_MAX {
+            return Err(ControlError::InvalidPartitions(format!(
+                "A topic may have {TOPIC_PARTITIONS_MAX} partitions at most."
+            )));
+        }
+        if self.state.partition_count() + more > PARTITIONS_MAX {
+            return Err(ControlError::InvalidPartitions(format!(
+                "This host holds {PARTITIONS_MAX} partitions at most."
+            )));
+        }
+        Ok(())
+    }
+
+    fn new_places(&self, id: TopicId, from: u32, to: u32) -> Vec<PartitionPlace> {
+        let index = |index: u32| i32::try_from(index).expect("TOPIC_PARTITIONS_MAX");
+        let place = |at| new_place(placement::place(id, index(at), self.shard.shards));
+        (from..to).map(place).collect()
+    }
+
+    fn set_log_start(
+        &mut self,
+        id: TopicId,
+        index: i32,
+        offset: Offset,
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let topic = self.state.topic_by_id(id).ok_or(ControlError::UnknownTopic)?;
+        let place = topic.partition(index).ok_or(ControlError::UnknownTopic)?;
+        if place.log_start < offset {
+            // The owner is told by who asked; other shards need not know before the next start.
+            self.take_up(Record::LogStart { id, index, offset }, false, change);
+        }
+        Ok(())
+    }
+}
+
+fn new_place(shard: ShardId) -> PartitionPlace {
+    PartitionPlace { shard, leader_epoch: 0, log_start: Offset::ZERO }
+}
+
+/// The answer to a request that could not be recorded.
+fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
+    let error = ControlError::Storage(error.to_string());
+    match request {
+        ControlRequest::CreateTopics(topics) => {
+            ControlReply::CreateTopics(topics.iter().map(|_| Err(error.clone())).collect())
+        }
+        ControlRequest::DeleteTopics(ids) => {
+            ControlReply::DeleteTopics(ids.iter().map(|_| Err(error.clone())).collect())
+        }
+        ControlRequest::CreatePartitions { .. } => ControlReply::CreatePartitions(Err(error)),
+        ControlRequest::SetOverrides { .. } => ControlReply::SetOverrides(Err(error)),
+        ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
+        ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! COLD: metadata, administration and what else is not produce or fetch. One file for each API.
+//!
+//! A `ControlPlane` lives on every shard and answers the requests of that shard's connections, from the
+//! shard's image of the cluster-wide facts and by asking the shards that own partitions. Changes go to
+//! the `controller` on shard 0, the one writer.
+//!
+//! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
+//! - `endpoints`, `configs`, `topic_name`: who is who, and what may be set and named
+
+pub mod adopt;
+mod api_versions;
+pub mod configs;
+pub mod controller;
+mod create_topics;
+pub mod endpoints;
+#[cfg(test)]
+mod harness;
+mod init_producer_id;
+mod metadata;
+pub mod metadata_log;
+pub mod record;
+pub mod state;
+pub mod topic_name;
+
+pub use controller::{Controller, StartError};
+pub use endpoints::{Broker, Endpoints};
+
+use crate::config::Config;
+use crate::shard::Shard;
+use crate::wire::{
+    ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, WireError, encode_response,
+};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    pub peer: SocketAddr,
+    /// The address that the client reached.
+    pub local: SocketAddr,
+}
+
+/// One shard's control plane.
+pub struct ControlPlane {
+    pub shard: Rc<Shard>,
+    pub config: Arc<Config>,
+    pub endpoints: Arc<Endpoints>,
+    /// Given to this shard and not yet to a client.
+    producer_ids: RefCell<Range<i64>>,
+}
+
+impl ControlPlane {
+    pub fn new(
+        shard: Rc<Shard>,
+        config: Arc<Config>,
+        endpoints: Arc<Endpoints>,
+    ) -> Rc<ControlPlane> {
+        Rc::new(ControlPlane { shard, config, endpoints, producer_ids: RefCell::new(0..0) })
+    }
+
+    /// Answers any request but Produce and Fetch with a whole response frame.
+    ///
+    /// # Errors
+    /// A body that cannot be read, or an API or version that is not served: the connection closes.
+    pub async fn handle(
+        self: Rc<Self>,
+        header: RequestHeader,
+        mut body: Decoder,
+        connection: ConnectionInfo,
+    ) -> Result<Encoder, WireError> {
+        let version = header.api_version;
+        if !header.api_key.supports(version) {
+            if header.api_key == ApiKey::ApiVersions {
+                return Ok(api_versions::refuse(header.correlation_id));
+            }
+            return Err(unserved(Fault::UnknownVersion(version)));
+        }
+        let asked = Asked { header: &header, body: &mut body };
+        match header.api_key {
+            ApiKey::ApiVersions => {
+                asked.answer(async |request| api_versions::handle(&request, version)).await
+            }
+            ApiKey::Metadata => {
+                let answer =
+                    async |request| metadata::handle(&self, request, version, connection).await;
+                asked.answer(answer).await
+            }
+            ApiKey::CreateTopics => {
+                asked.answer(async |request| create_topics::handle(&self, request).await).await
+            }
+            ApiKey::InitProducerId => {
+                asked.answer(async |request| init_producer_id::handle(&self, &request).await).await
+            }
+            key => Err(unserved(Fault::UnknownApi(key.to_i16()))),
+        }
+    }
+}
+
+fn unserved(fault: Fault) -> WireError {
+    WireError { fault, field: "RequestHeader", at: 0 }
+}
+
+/// A request whose body is to be read.
+struct Asked<'a> {
+    header: &'a RequestHeader,
+    body: &'a mut Decoder,
+}
+
+impl Asked<'_> {
+    /// Reads the body, has it answered, and writes the response. What follows the body is ignored, as
+    /// Kafka does.
+    async fn answer<R: Request>(
+        self,
+        answer: impl AsyncFnOnce(R) -> R::Response,
+    ) -> Result<Encoder, WireError> {
+        let version = self.header.api_version;
+        let request = R::decode(self.body, version)?;
+        let response = answer(request).await;
+        Ok(encode_response::<R>(&response, version, self.header.correlation_id))
+    }
+}

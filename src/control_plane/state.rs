@@ -1,0 +1,256 @@
+//! The cluster-wide facts as the fold of the metadata log's records. Lives on shard 0, owned by the
+//! controller; other shards see images of it. Pure.
+
+use super::configs::{self, Overrides};
+use super::record::{FORMAT_VERSION, Record};
+use super::topic_name;
+use crate::config::Config;
+use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
+use crate::types::{ShardId, TopicId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// All that is recorded.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub cluster_id: Arc<str>,
+    pub node_id: u32,
+    /// What the places hold for; 0 before the first start ended.
+    pub shards: u16,
+    pub next_producer_id: i64,
+    /// Topics whose files may still lie in the data directory, so that nobody takes them for new ones.
+    pub deleted: BTreeSet<TopicId>,
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    names: HashMap<TopicId, Arc<str>>,
+    /// Names with '.' or '_', by what they look like in Kafka's metrics.
+    lookalikes: HashMap<String, Arc<str>>,
+    partitions: usize,
+}
+
+impl State {
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(self.names.get(&id)?)
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    pub fn partition_count(&self) -> usize {
+        self.partitions
+    }
+
+    /// The topic whose name differs from this one only in '.' and '_'.
+    pub fn lookalike_of(&self, name: &str) -> Option<&str> {
+        let other = self.lookalikes.get(&topic_name::collision_key(name))?;
+        (&**other != name).then_some(&**other)
+    }
+
+    pub fn image(&self, version: u64) -> Arc<MetadataImage> {
+        let topics = self.topics.values().cloned();
+        Arc::new(MetadataImage::new(version, self.cluster_id.clone(), topics))
+    }
+
+    /// The fewest records that fold to this state.
+    pub fn to_records(&self) -> Vec<Record> {
+        let mut records = vec![Record::Format {
+            version: FORMAT_VERSION,
+            cluster_id: self.cluster_id.to_string(),
+            node_id: self.node_id,
+        }];
+        if self.shards > 0 {
+            records.push(Record::Shards(self.shards));
+        }
+        if self.next_producer_id > 0 {
+            records.push(Record::Ids(self.next_producer_id));
+        }
+        records.extend(self.topics.values().map(|topic| Record::Created {
+            id: topic.id,
+            name: topic.name.to_string(),
+            partitions: topic.partitions.clone(),
+            overrides: topic.overrides.clone(),
+        }));
+        records.extend(self.deleted.iter().copied().map(Record::Deleted));
+        records
+    }
+
+    /// Takes up one record.
+    ///
+    /// # Errors
+    /// Why it does not follow from those before: then the log is damaged in a way that no checksum shows.
+    pub fn apply(&mut self, record: &Record, config: &Config) -> Result<(), String> {
+        match record {
+            Record::Format { cluster_id, node_id, .. } => {
+                self.cluster_id = cluster_id.as_str().into();
+                self.node_id = *node_id;
+            }
+            Record::Shards(count) => self.shards = *count,
+            Record::Created { id, name, partitions, overrides } => {
+                return self.create(*id, name, partitions, overrides, config);
+            }
+            Record::Deleted(id) => self.delete(*id),
+            Record::Added { id, partitions } => {
+                self.change(*id, |topic| {
+                    topic.partitions.extend_from_slice(partitions);
+                    Ok(())
+                })?;
+                self.partitions += partitions.len();
+            }
+            Record::Set { id, overrides } => self.change(*id, |topic| {
+                topic.overrides = overrides.clone();
+                topic.log_config = Arc::new(configs::log_config(overrides, config));
+                Ok(())
+            })?,
+            Record::LogStart { id, index, offset } => self.change(*id, |topic| {
+                let place = usize::try_from(*index).ok();
+                let place = place.and_then(|index| topic.partitions.get_mut(index));
+                let place = place.ok_or_else(|| format!("topic {id} has no partition {index}"))?;
+                place.log_start = place.log_start.max(*offset);
+                Ok(())
+            })?,
+            Record::Placed { id, partitions } => self.change(*id, |topic| {
+                if topic.partitions.len() != partitions.len() {
+                    return Err(format!("topic {id} has another number of partitions"));
+                }
+                topic.partitions.clone_from(partitions);
+                Ok(())
+            })?,
+            Record::Ids(next) => self.next_producer_id = self.next_producer_id.max(*next),
+        }
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        id: TopicId,
+        name: &str,
+        partitions: &[PartitionPlace],
+        overrides: &Overrides,
+        config: &Config,
+    ) -> Result<(), String> {
+        if self.topics.contains_key(name) || self.names.contains_key(&id) {
+            return Err(format!("topic '{name}' with id {id} is there already"));
+        }
+        let name: Arc<str> = name.into();
+        if topic_name::has_collision_letters(&name) {
+            self.lookalikes.insert(topic_name::collision_key(&name), name.clone());
+        }
+        self.names.insert(id, name.clone());
+        self.partitions += partitions.len();
+        let topic = Topic {
+            id,
+            name: name.clone(),
+            partitions: partitions.to_vec(),
+            overrides: overrides.clone(),
+            log_config: Arc::new(configs::log_config(overrides, config)),
+        };
+        self.topics.insert(name, Arc::new(topic));
+        Ok(())
+    }
+
+    fn delete(&mut self, id: TopicId) {
+        self.deleted.insert(id);
+        let Some(name) = self.names.remove(&id) else { return };
+        let lookalike = topic_name::collision_key(&name);
+        if self.lookalikes.get(&lookalike) == Some(&name) {
+            self.lookalikes.remove(&lookalike);
+        }
+        let topic = self.topics.remove(&name).expect("named topics are there");
+        self.partitions -= topic.partitions.len();
+    }
+
+    fn change(
+        &mut self,
+        id: TopicId,
+        change: impl FnOnce(&mut Topic) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let topic = self.names.get(&id).and_then(|name| self.topics.get_mut(name));
+        let topic = topic.ok_or_else(|| format!("there is no topic {id}"))?;
+        change(Arc::make_mut(topic))
+    }
+
+    /// How often each shard is named, for tests and logs.
+    pub fn partitions_of(&self, shard: ShardId) -> usize {
+        let places = self.topics.values().flat_map(|topic| &topic.partitions);
+        places.filter(|place| place.shard == shard).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Offset;
+
+    fn place(shard: u16) -> PartitionPlace {
+        PartitionPlace { shard: ShardId(shard), leader_epoch: 0, log_start: Offset::ZERO }
+    }
+
+    fn created(number: u8, name: &str) -> Record {
+        Record::Created {
+            id: TopicId([number; 16]),
+            name: name.into(),
+            partitions: vec![place(0), place(1)],
+            overrides: Overrides::new(),
+        }
+    }
+
+    fn fold(records: &[Record]) -> State {
+        let mut state = State::default();
+        for record in records {
+            state.apply(record, &Config::default()).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn the_fewest_records_fold_to_the_same_state() {
+        let id = TopicId([1; 16]);
+        let state = fold(&[
+            Record::Format { version: 1, cluster_id: "c".into(), node_id: 3 },
+            Record::Shards(2),
+            created(1, "a"),
+            created(2, "b.c"),
+            Record::Added { id, partitions: vec![place(1)] },
+            Record::Set { id, overrides: [("retention.ms".into(), "9".into())].into() },
+            Record::LogStart { id, index: 2, offset: Offset(50) },
+            Record::LogStart { id, index: 2, offset: Offset(40) },
+            Record::Ids(3000),
+            Record::Deleted(TopicId([2; 16])),
+        ]);
+        assert_eq!(state.partition_count(), 3);
+        assert_eq!(state.topic("a").unwrap().partitions[2].log_start, Offset(50));
+        let again = fold(&state.to_records());
+        assert_eq!(again.to_records(), state.to_records());
+        assert_eq!((again.next_producer_id, again.node_id, again.shards), (3000, 3, 2));
+        assert_eq!(again.partition_count(), 3);
+        assert!(again.deleted.contains(&TopicId([2; 16])));
+    }
+
+    #[test]
+    fn lookalikes_are_known_until_they_are_deleted() {
+        let mut state = fold(&[created(1, "a.b")]);
+        assert_eq!(state.lookalike_of("a_b"), Some("a.b"));
+        assert_eq!(state.lookalike_of("a.b"), None);
+        state.apply(&Record::Deleted(TopicId([1; 16])), &Config::default()).unwrap();
+        assert_eq!(state.lookalike_of("a_b"), None);
+    }
+
+    #[test]
+    fn records_that_do_not_follow_are_refused() {
+        let mut state = fold(&[created(1, "a")]);
+        let id = TopicId([1; 16]);
+        for record in [
+            created(1, "b"),
+            created(2, "a"),
+            Record::Added { id: TopicId([9; 16]), partitions: vec![] },
+            Record::LogStart { id, index: 2, offset: Offset(1) },
+            Record::Placed { id, partitions: vec![place(0)] },
+        ] {
+            assert!(state.apply(&record, &Config::default()).is_err(), "{record:?}");
+        }
+    }
+}
