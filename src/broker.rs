@@ -12,11 +12,12 @@ use crate::net::Server;
 use crate::probe::Probe;
 use crate::router::Services;
 use crate::runtime::{
-    self, DirectoryLock, ListenOptions, Listener, MeshPeer, PortReservation, ShardThread, StopSignal,
+    self, DirectoryLock, ListenOptions, Listener, MeshPeer, PortReservation, ShardThread,
+    StopSignal,
 };
+use crate::shard::Shard;
 use crate::shard::mailbox::{self, Batch};
 use crate::shard::request::{ShardRequest, Stage};
-use crate::shard::Shard;
 use crate::types::{Durability, ShardId};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
@@ -125,19 +126,20 @@ fn reserve_ports(
 ) -> Result<(PortReservation, Vec<PortReservation>), BrokerError> {
     let listen = &config.listen;
     let what = format!("cannot listen on {listen}");
-    let mut addresses = (listen.host.as_str(), listen.port).to_socket_addrs().map_err(failed(&what))?;
+    let mut addresses =
+        (listen.host.as_str(), listen.port).to_socket_addrs().map_err(failed(&what))?;
     let address = addresses.next().ok_or_else(|| BrokerError(format!("{what}: no address")))?;
     let common = PortReservation::acquire(address).map_err(failed(&what))?;
     let mut own = Vec::new();
     if Endpoints::is_per_core(config, shards) {
         for shard in 0..shards {
-            let port = Endpoints::port_to_bind(config, shards, ShardId(shard)).ok_or_else(|| {
-                BrokerError(format!("{what}: no port is left behind it for shard {shard}"))
-            })?;
+            let port =
+                Endpoints::port_to_bind(config, shards, ShardId(shard)).ok_or_else(|| {
+                    BrokerError(format!("{what}: no port is left behind it for shard {shard}"))
+                })?;
             let address = SocketAddr::new(address.ip(), port);
-            let what = format!(
-                "cannot listen on {address}, the port of shard {shard} (see --endpoints)"
-            );
+            let what =
+                format!("cannot listen on {address}, the port of shard {shard} (see --endpoints)");
             own.push(PortReservation::acquire(address).map_err(failed(what))?);
         }
     }
@@ -146,7 +148,9 @@ fn reserve_ports(
 
 fn warn_of_weak_durability(config: &Config) {
     if config.durability == Durability::Memory {
-        tracing::warn!("durability=memory: an acknowledgement promises nothing; for benchmarks only");
+        tracing::warn!(
+            "durability=memory: an acknowledgement promises nothing; for benchmarks only"
+        );
     }
 }
 

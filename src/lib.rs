@@ -13,12 +13,14 @@ pub mod runtime;
 pub mod wire;
 
 // the way of a record: net -> router -> data_plane -> shard -> log
+pub mod control_plane;
 pub mod data_plane;
 pub mod log;
+pub mod net;
+pub mod router;
 pub mod shard;
 
-// what is cold: metadata, administration
-pub mod control_plane;
-
 // processes
+#[cfg(not(any(test, feature = "sim")))]
+pub mod broker;
 pub mod cli;

@@ -66,8 +66,14 @@ impl Serve {
 }
 
 /// Runs the broker until it is told to stop.
+#[cfg(not(any(test, feature = "sim")))]
+fn start(config: Config) -> Result<(), Failure> {
+    crate::broker::run(config).map_err(|error| Failure::failed(error.to_string()))
+}
+
+#[cfg(any(test, feature = "sim"))]
 fn start(_config: Config) -> Result<(), Failure> {
-    Err(Failure::failed("this build has no broker yet"))
+    Err(Failure::failed("this build runs on the simulation and serves nobody"))
 }
 
 /// The settings that were given as flags, in the order of declaration.

@@ -79,8 +79,8 @@ impl Server {
             let overdue: Vec<_> = {
                 let connections = self.connections.borrow();
                 let is_overdue = |state: &&Rc<ConnectionState>| {
-                    let idle = state.in_flight.get() == 0
-                        && now.since(state.active_at.get()) > idle_max;
+                    let idle =
+                        state.in_flight.get() == 0 && now.since(state.active_at.get()) > idle_max;
                     idle || state.frame_due_at.get().is_some_and(|due| now > due)
                 };
                 connections.values().filter(is_overdue).cloned().collect()
