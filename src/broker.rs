@@ -291,10 +291,28 @@ async fn finish(
     shard.lifecycle.finish(Stage::Draining);
     shard.lifecycle.asked(Stage::Stopped).await;
     shard.stop_partitions().await;
+    tell_counts(shard);
     shard.lifecycle.finish(Stage::Stopped);
     // The answer to the last question leaves in another task's turn.
     runtime::yield_now().await;
     Ok(())
+}
+
+/// What this core did, for whoever compares: above all how often it had to ask another.
+fn tell_counts(shard: &Shard) {
+    let probe = &shard.probe;
+    tracing::info!(
+        shard = %shard.id,
+        requests = probe.requests.get(),
+        hops = probe.hops.get(),
+        batches = probe.batches_appended.get(),
+        bytes = probe.bytes_appended.get(),
+        commits = probe.commits.get(),
+        tail_reads = probe.tail_reads.get(),
+        disk_reads = probe.disk_reads.get(),
+        connections = probe.connections_accepted.get(),
+        "shard stopped"
+    );
 }
 
 async fn expire_producers(shard: Rc<Shard>) {

@@ -24,3 +24,5 @@ pub mod shard;
 #[cfg(not(any(test, feature = "sim")))]
 pub mod broker;
 pub mod cli;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzzing;

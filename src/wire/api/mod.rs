@@ -158,6 +158,23 @@ macro_rules! apis {
             },
         )*];
 
+        /// Decodes whatever request this is, and what it becomes when encoded again: for fuzzing.
+        #[cfg(any(test, feature = "sim"))]
+        pub fn reencode_request(
+            key: ApiKey,
+            d: &mut super::Decoder,
+            version: i16,
+        ) -> Result<super::Encoder, super::WireError> {
+            let mut e = super::Encoder::new();
+            match key {
+                $(ApiKey::$key => {
+                    <$request as Message>::decode(d, version)?.encode(&mut e, version);
+                })*
+                other => return Err(d.error(super::Fault::UnknownApi(other.to_i16()))),
+            }
+            Ok(e)
+        }
+
         /// Visits the types of every API, for tests that hold for all of them.
         #[cfg(test)]
         pub(crate) fn visit_apis(visitor: &mut impl ApiVisitor) {
