@@ -184,6 +184,11 @@ impl Shard {
         if owner == self.id {
             return self.serve(request).await;
         }
+        let is_own_matter = matches!(
+            request,
+            ShardRequest::Control(_) | ShardRequest::Install { .. } | ShardRequest::Enter(_)
+        );
+        self.probe.hops.add(u64::from(!is_own_matter));
         self.mailbox.call(owner, request).await
     }
 
