@@ -19,7 +19,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// asks for the smaller number, and when it fits the limit, for the line to go.
 const LONG_FILES: &[(&str, usize, &str)] = &[(
     "src/runtime/glommio.rs",
-    726,
+    786,
     "one page says everything that glommio does for us and how it is kept from hurting",
 )];
 /// (`path::function`, lines, reason)
@@ -47,8 +47,8 @@ const DOOR: &[&str] = &["src/runtime/"];
 const TERMINAL: &[&str] = &["src/cli/"];
 /// A simulation that fails prints how to replay it.
 const TERMINAL_AND_SIMULATION: &[&str] = &["src/cli/", "src/runtime/sim/", "src/simulator/"];
-/// The simulation replays only what goes through the door; the command line is outside of it.
-const OUTSIDE_SIMULATION: &[&str] = &["src/runtime/", "src/cli/"];
+/// The simulation replays only what goes through the door; commands and the start of a process are outside.
+const OUTSIDE_SIMULATION: &[&str] = &["src/runtime/", "src/cli/", "src/broker.rs"];
 
 const BANS: &[Ban] = &[
     ban("unsafe", DOOR, "unsafe lives in the runtime only"),
@@ -87,12 +87,17 @@ const MARKS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX"
 fn sources_keep_to_the_house_rules() {
     let mut findings = Vec::new();
     let table = docs::import_table(&read("docs/ARCHITECTURE.md")).expect("the page has its table");
-    for (path, text) in files(&["src"], "rs") {
-        let code = source::code_only(source::before_tests(&text));
-        findings.extend(opens_with_doc(&path, &text).filter(|_| !is_test_file(&path)));
-        findings.extend(banned(&path, &text));
-        findings.extend(imports(&path, &code, &table));
-        findings.extend(too_long(&path, &text, LONG_FILES, LONG_FUNCTIONS));
+    let sources: BTreeMap<String, String> = files(&["src"], "rs").into_iter().collect();
+    for (path, text) in &sources {
+        if is_for_tests(path, &sources) {
+            findings.extend(banned_in_tests(path, text));
+            continue;
+        }
+        let code = source::code_only(source::before_tests(text));
+        findings.extend(opens_with_doc(path, text));
+        findings.extend(banned(path, text));
+        findings.extend(imports(path, &code, &table));
+        findings.extend(too_long(path, text, LONG_FILES, LONG_FUNCTIONS));
     }
     report(findings);
 }
@@ -156,13 +161,21 @@ fn opens_with_doc(path: &str, text: &str) -> Option<String> {
 fn banned(path: &str, text: &str) -> Vec<String> {
     let all = source::code_only(text);
     let product = &all[..source::before_tests(text).len()];
-    let product = if is_test_file(path) { "" } else { product };
+    let mut findings = words_banned(path, product, |ban| !ban.in_tests);
+    findings.extend(banned_in_tests(path, text));
+    findings
+}
+
+fn banned_in_tests(path: &str, text: &str) -> Vec<String> {
+    words_banned(path, &source::code_only(text), |ban| ban.in_tests)
+}
+
+fn words_banned(path: &str, code: &str, applies: impl Fn(&Ban) -> bool) -> Vec<String> {
     let mut findings = Vec::new();
-    for ban in BANS {
+    for ban in BANS.iter().filter(|ban| applies(ban)) {
         if ban.save_in.iter().any(|place| path.starts_with(place)) {
             continue;
         }
-        let code = if ban.in_tests { &all } else { product };
         for at in source::words(code, ban.word) {
             let line = code[..at].matches('\n').count() + 1;
             findings.push(format!("{path}:{line}: {}: {}", ban.word, ban.reason));
@@ -171,9 +184,30 @@ fn banned(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// `src/log/segment/tests.rs`, or a folder of tests.
-fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
+/// Whether a parent declares this file, or the folder it is in, under `#[cfg(test)]`.
+fn is_for_tests(path: &str, sources: &BTreeMap<String, String>) -> bool {
+    let Some((parents, name)) = parents_of(path) else { return false };
+    let declared = parents
+        .iter()
+        .filter_map(|parent| sources.get(parent))
+        .any(|text| source::gated_modules(text).iter().any(|gated| gated == name));
+    declared
+        || parents
+            .iter()
+            .any(|parent| sources.contains_key(parent) && is_for_tests(parent, sources))
+}
+
+/// The files that may declare this one, and under which name; none for the crate's roots.
+fn parents_of(path: &str) -> Option<(Vec<String>, &str)> {
+    let below = path.strip_prefix("src/")?.strip_suffix(".rs")?;
+    let below = below.strip_suffix("/mod").unwrap_or(below);
+    match below.rsplit_once('/') {
+        _ if ["lib", "main"].contains(&below) => None,
+        Some((folder, name)) => {
+            Some((vec![format!("src/{folder}.rs"), format!("src/{folder}/mod.rs")], name))
+        }
+        None => Some((vec!["src/lib.rs".to_string(), "src/main.rs".to_string()], below)),
+    }
 }
 
 /// `net` for `src/net/listener.rs` and `config` for `src/config.rs`; none for the crate's roots.
@@ -186,7 +220,7 @@ fn module_of(path: &str) -> Option<&str> {
 }
 
 fn imports(path: &str, code: &str, table: &docs::ImportTable) -> Vec<String> {
-    let Some(module) = module_of(path).filter(|_| !is_test_file(path)) else { return Vec::new() };
+    let Some(module) = module_of(path) else { return Vec::new() };
     let Some(allowed) = table.get(module) else {
         return vec![format!("{path}:1: module {module} is not in the import table")];
     };
@@ -231,29 +265,17 @@ fn too_long(
         };
         findings.push(finding);
     };
-    if !is_test_file(path) {
-        check(path, "a file", product.lines().count(), FILE_LINES_MAX, long_files);
-        for function in source::functions(&source::code_only(product)) {
-            let name = format!("{path}::{}", function.name);
-            check(&name, "a function", function.lines, FUNCTION_LINES_MAX, long_functions);
-        }
+    check(path, "a file", product.lines().count(), FILE_LINES_MAX, long_files);
+    for function in source::functions(&source::code_only(product)) {
+        let name = format!("{path}::{}", function.name);
+        check(&name, "a function", function.lines, FUNCTION_LINES_MAX, long_functions);
     }
     findings
 }
 
 /// A file that no parent declares is compiled by nobody.
 fn dead(path: &str, sources: &BTreeMap<String, String>) -> Option<String> {
-    let below = path.strip_prefix("src/").expect("the caller lists src").strip_suffix(".rs")?;
-    let below = below.strip_suffix("/mod").unwrap_or(below);
-    if ["lib", "main"].contains(&below) {
-        return None;
-    }
-    let (parents, name) = match below.rsplit_once('/') {
-        Some((folder, name)) => {
-            (vec![format!("src/{folder}.rs"), format!("src/{folder}/mod.rs")], name)
-        }
-        None => (vec!["src/lib.rs".to_string(), "src/main.rs".to_string()], below),
-    };
+    let (parents, name) = parents_of(path)?;
     // By its name as a word: src/wire/api/mod.rs declares its files in a macro's list.
     let declared = parents
         .iter()
@@ -373,7 +395,6 @@ mod tests {
         check("src/log/a.rs", "use crate::{types, wire::{batch, api}};", &["not crate::wire::api"]);
         check("src/log/a.rs", "\nlet x = crate::net::y();", &["src/log/a.rs:2: log may import"]);
         check("src/log/a.rs", "use crate::wire;", &["not crate::wire"]);
-        check("src/log/a/tests.rs", "use crate::net;", &[]);
         check("src/types.rs", "use crate::limits::A;", &["types may import nothing"]);
         check("src/cli/a.rs", "use crate::net::A;", &[]);
         check("src/lib.rs", "use crate::net::A;", &[]);
@@ -394,7 +415,6 @@ mod tests {
         check("src/net/a.rs", "println!(); eprintln!()", &["println!", "eprintln!"]);
         check("src/net/a.rs", "std::fs::read(x).unwrap()", &["std::fs", ".unwrap()"]);
         check("src/net/a.rs", "#[cfg(test)]\nmod tests { fn f() { x.unwrap() } }", &[]);
-        check("src/net/tests.rs", "x.unwrap()", &[]);
         check("src/net/a.rs", "#[cfg(test)]\nmod tests { fn f() { dbg!(x) } }", &["dbg!"]);
         check("src/cli/a.rs", "todo!(); unimplemented!()", &["todo!", "unimplemented!"]);
     }
@@ -439,6 +459,31 @@ mod tests {
         }
         let text = format!("fine\n// {}: later\n{}S\n", MARKS[0], MARKS[0]);
         check(marks("a.rs", &text), &["a.rs:2"]);
+    }
+
+    #[test]
+    fn files_that_only_tests_compile_are_known() {
+        let source = |path: &str, text: &str| (path.to_string(), text.to_string());
+        let sources = BTreeMap::from([
+            source("src/lib.rs", "pub mod a;\n#[cfg(test)]\npub mod b;\n"),
+            source(
+                "src/a.rs",
+                "mod c;\n#[cfg(test)]\nmod tests;\n#[cfg(any(test, feature = \"sim\"))]\nmod d;\n",
+            ),
+            source("src/b/mod.rs", "mod c;\n"),
+        ]);
+        for (path, expect) in [
+            ("src/lib.rs", false),
+            ("src/a.rs", false),
+            ("src/a/c.rs", false),
+            ("src/a/d.rs", false),
+            ("src/a/tests.rs", true),
+            ("src/b/mod.rs", true),
+            ("src/b/c.rs", true),
+        ] {
+            assert_eq!(is_for_tests(path, &sources), expect, "{path}");
+        }
+        check(banned_in_tests("src/a/tests.rs", "x.unwrap(); dbg!(x);"), &["dbg!"]);
     }
 
     #[test]

@@ -111,6 +111,24 @@ pub fn before_tests(text: &str) -> &str {
     text
 }
 
+/// Names of the modules that are declared under `cfg(test)`. The simulation, under `test` or `sim`, is no test.
+pub fn gated_modules(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_gated = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_gated |= line.starts_with("#[cfg(test)]");
+            continue;
+        }
+        let declared = line.strip_prefix("pub mod ").or(line.strip_prefix("mod "));
+        if let Some(rest) = declared.filter(|_| is_gated) {
+            names.extend(rest.split([';', ' ']).next().map(str::to_string));
+        }
+        is_gated = false;
+    }
+    names
+}
+
 /// A function's name, the line it starts on (from 1), and how many lines it takes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Function {
