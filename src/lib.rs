@@ -23,6 +23,8 @@ pub mod shard;
 // processes
 #[cfg(not(any(test, feature = "sim")))]
 pub mod broker;
+pub mod client;
+
 pub mod cli;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzzing;

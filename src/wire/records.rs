@@ -197,6 +197,16 @@ impl ProducerSequence {
     };
 }
 
+/// Writes another producer into a built batch and renews its checksum: for a batch that was refused and is
+/// sent again with other numbers.
+pub fn assign_producer(batch: &mut [u8], producer: ProducerSequence) {
+    batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    batch[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
+    let crc = batch::checksum(batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Puts a batch together, record by record.
 #[derive(Debug)]
 pub struct BatchBuilder {

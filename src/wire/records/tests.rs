@@ -85,6 +85,15 @@ fn offsets_follow_the_base_and_append_time_wins() {
 }
 
 #[test]
+fn another_producer_is_all_that_changes() {
+    let first = ProducerSequence { id: 7, epoch: 1, base_sequence: 40 };
+    let second = ProducerSequence { id: 9, epoch: 0, base_sequence: 0 };
+    let mut batch = build(Codec::Zstd, &some_records(), first).to_vec();
+    assign_producer(&mut batch, second);
+    assert_eq!(Bytes::from(batch), build(Codec::Zstd, &some_records(), second));
+}
+
+#[test]
 fn batches_are_split_and_a_cut_one_at_the_end_is_left() {
     let one = build(Codec::None, &some_records(), ProducerSequence::NONE);
     let two = build(Codec::Lz4, &some_records(), ProducerSequence::NONE);
