@@ -212,11 +212,11 @@ async fn serve(
     stop: Option<StopSignal>,
 ) -> Result<(), BrokerError> {
     let config = &start.config;
-    if shard.id == ShardId::CONTROLLER {
-        if let Err(error) = Controller::start(shard, config).await {
-            leave_together(shard).await;
-            return Err(BrokerError(error.to_string()));
-        }
+    if shard.id == ShardId::CONTROLLER
+        && let Err(error) = Controller::start(shard, config).await
+    {
+        leave_together(shard).await;
+        return Err(BrokerError(error.to_string()));
     }
     let control = ControlPlane::new(shard.clone(), config.clone(), start.endpoints.clone());
     let services = Services {

@@ -72,5 +72,5 @@ pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
-const _: () = assert!(COMMIT_BYTES_MAX % BLOCK_BYTES == 0);
+const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");
