@@ -7,6 +7,7 @@
 use crate::config::{Config, TimestampType};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::log::LogConfig;
+use crate::shard::control::{ConfigOperation, ConfigsChange};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -121,6 +122,11 @@ impl TopicKey {
         (self.default)(config)
     }
 
+    /// Kafka's own default of the times of retention and rolling is counted in hours, under other names.
+    pub fn broker_key_has_default(&self) -> bool {
+        !matches!(self.name, "retention.ms" | "segment.ms" | "segment.jitter.ms")
+    }
+
     /// Whether the operator chose the broker's value, or nobody did.
     pub fn default_source(&self, config: &Config) -> Source {
         let is_chosen = self.default_value(config) != self.default_value(&Config::default());
@@ -162,6 +168,69 @@ pub fn check_topic(overrides: &Overrides, config: &Config) -> Result<(), String>
              max.compaction.lag.ms ({most})"
         ));
     }
+    Ok(())
+}
+
+/// A topic's settings after a change. What is not one of Kafka's keys can be deleted, not set.
+///
+/// # Errors
+/// The message that Kafka answers INVALID_CONFIG with; then nothing changes.
+pub fn changed(
+    current: &Overrides,
+    change: &ConfigsChange,
+    config: &Config,
+) -> Result<Overrides, String> {
+    let mut overrides = Overrides::new();
+    match change {
+        ConfigsChange::Replace(settings) => {
+            for (name, value) in settings {
+                overrides.insert(name.clone(), check_topic_value(name, value)?);
+            }
+        }
+        ConfigsChange::Merge(operations) => {
+            overrides.clone_from(current);
+            for (name, operation) in operations {
+                merge(&mut overrides, name, operation, config)?;
+            }
+        }
+    }
+    check_topic(&overrides, config)?;
+    Ok(overrides)
+}
+
+fn merge(
+    overrides: &mut Overrides,
+    name: &str,
+    operation: &ConfigOperation,
+    config: &Config,
+) -> Result<(), String> {
+    let (verb, value) = match operation {
+        ConfigOperation::Delete => {
+            overrides.remove(name);
+            return Ok(());
+        }
+        ConfigOperation::Set(value) => {
+            overrides.insert(name.to_string(), check_topic_value(name, value)?);
+            return Ok(());
+        }
+        ConfigOperation::Append(value) => ("APPEND", value),
+        ConfigOperation::Subtract(value) => ("SUBTRACT", value),
+    };
+    let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    if !key.kind.is_list() {
+        return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
+    }
+    let list = value_of(overrides, config, name);
+    let mut list: Vec<&str> = elements(&list).collect();
+    for element in elements(value) {
+        match operation {
+            ConfigOperation::Subtract(_) => list.retain(|there| *there != element),
+            _ if list.contains(&element) => {}
+            _ => list.push(element),
+        }
+    }
+    let list = list.join(",");
+    overrides.insert(name.to_string(), check_topic_value(name, &list)?);
     Ok(())
 }
 
@@ -209,7 +278,7 @@ fn or_never(limit: Option<impl ToString>) -> String {
     limit.map_or_else(|| "-1".to_string(), |limit| limit.to_string())
 }
 
-fn timestamp_type(config: &Config) -> &'static str {
+pub fn timestamp_type(config: &Config) -> &'static str {
     match config.log.message_timestamp_type {
         TimestampType::CreateTime => "CreateTime",
         TimestampType::LogAppendTime => "LogAppendTime",
@@ -398,6 +467,28 @@ mod tests {
         assert_eq!(check_topic_value("retention.ms", " 5 "), Ok("5".into()));
         assert_eq!(check_topic_value("preallocate", "TRUE"), Ok("true".into()));
         assert_eq!(check_topic_value("cleanup.policy", ""), Ok(String::new()));
+    }
+
+    #[test]
+    fn changes_of_settings_follow_kip_339() {
+        let config = Config::default();
+        let current = overrides(&[("retention.ms", "5")]);
+        let merged = |name: &str, operation: ConfigOperation| {
+            changed(&current, &ConfigsChange::Merge(vec![(name.to_string(), operation)]), &config)
+        };
+        let append = merged("cleanup.policy", ConfigOperation::Append("compact".into())).unwrap();
+        assert_eq!(append["cleanup.policy"], "delete,compact");
+        assert_eq!(append["retention.ms"], "5");
+        let subtract = merged("cleanup.policy", ConfigOperation::Subtract("delete".into()));
+        assert_eq!(subtract.unwrap()["cleanup.policy"], "");
+        assert_eq!(merged("retention.ms", ConfigOperation::Delete), Ok(Overrides::new()));
+        assert_eq!(merged("no.such", ConfigOperation::Delete), Ok(current.clone()));
+        let refused = merged("retention.ms", ConfigOperation::Append("1".into()));
+        let text = "Can't APPEND to key retention.ms because its type is not LIST.";
+        assert_eq!(refused, Err(text.to_string()));
+        let replaced = ConfigsChange::Replace(overrides(&[("segment.ms", "9")]));
+        let replaced = changed(&current, &replaced, &config);
+        assert_eq!(replaced, Ok(overrides(&[("segment.ms", "9")])));
     }
 
     #[test]

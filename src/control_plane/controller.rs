@@ -5,6 +5,7 @@
 //! next time. It never waits for a client's connection, and nothing it answers with success can be lost.
 
 use super::adopt;
+use super::configs;
 use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
 use super::state::State;
@@ -14,8 +15,8 @@ use crate::log;
 use crate::runtime;
 use crate::shard::Shard;
 use crate::shard::control::{
-    ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard, NewTopic,
-    PRODUCER_ID_BLOCK,
+    ConfigsChange, ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard,
+    NewTopic, PRODUCER_ID_BLOCK,
 };
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
@@ -331,15 +332,13 @@ impl Worker {
                 });
                 ControlReply::DeleteTopics(gone.collect())
             }
-            ControlRequest::CreatePartitions { topic_id, partitions } => {
-                let added = self.create_partitions(*topic_id, *partitions, change);
+            ControlRequest::CreatePartitions { topic_id, partitions, places } => {
+                let places = places.as_deref();
+                let added = self.create_partitions(*topic_id, *partitions, places, change);
                 ControlReply::CreatePartitions(added)
             }
-            ControlRequest::SetOverrides { topic_id, overrides } => {
-                ControlReply::SetOverrides(self.known(*topic_id).map(|()| {
-                    let set = Record::Set { id: *topic_id, overrides: overrides.clone() };
-                    self.take_up(set, true, change);
-                }))
+            ControlRequest::AlterConfigs { topic_id, change: wanted } => {
+                ControlReply::AlterConfigs(self.alter_configs(*topic_id, wanted, change))
             }
             ControlRequest::AllocateProducerIds => {
                 let first = self.state.next_producer_id;
@@ -401,6 +400,7 @@ impl Worker {
         &mut self,
         id: TopicId,
         partitions: u32,
+        places: Option<&[ShardId]>,
         change: &mut Change,
     ) -> Result<(), ControlError> {
         let topic = self.state.topic_by_id(id).ok_or(ControlError::UnknownTopic)?;
@@ -418,8 +418,26 @@ impl Worker {
             )));
         }
         self.check_room(current, partitions)?;
-        let partitions = self.new_places(id, current, partitions);
+        let partitions = match places {
+            Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
+            None => self.new_places(id, current, partitions),
+        };
         self.take_up(Record::Added { id, partitions }, true, change);
+        Ok(())
+    }
+
+    fn alter_configs(
+        &mut self,
+        id: TopicId,
+        wanted: &ConfigsChange,
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let topic = self.state.topic_by_id(id).ok_or(ControlError::UnknownTopic)?;
+        let overrides = configs::changed(&topic.overrides, wanted, &self.config)
+            .map_err(ControlError::InvalidConfig)?;
+        if overrides != topic.overrides {
+            self.take_up(Record::Set { id, overrides }, true, change);
+        }
         Ok(())
     }
 
@@ -477,7 +495,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
             ControlReply::DeleteTopics(ids.iter().map(|_| Err(error.clone())).collect())
         }
         ControlRequest::CreatePartitions { .. } => ControlReply::CreatePartitions(Err(error)),
-        ControlRequest::SetOverrides { .. } => ControlReply::SetOverrides(Err(error)),
+        ControlRequest::AlterConfigs { .. } => ControlReply::AlterConfigs(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
     }

@@ -9,10 +9,10 @@ use crate::wire::api::create_topics::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::wire::{ErrorCode, Str};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Kafka's limit on the partitions that one request makes.
-const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
+pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 
 /// An error with the text that explains it.
 pub type Refusal = (ErrorCode, String);
@@ -21,7 +21,7 @@ pub async fn handle(
     control_plane: &ControlPlane,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let mut counts: HashMap<Str, usize> = HashMap::new();
+    let mut counts: BTreeMap<Str, usize> = BTreeMap::new();
     for topic in &request.topics {
         *counts.entry(topic.name.clone()).or_default() += 1;
     }

@@ -29,6 +29,8 @@ pub struct Endpoints {
     host: Option<String>,
     /// As advertised: one for each broker.
     ports: Vec<u16>,
+    /// As bound.
+    common_port: u16,
 }
 
 impl Endpoints {
@@ -65,7 +67,8 @@ impl Endpoints {
             (false, advertised) => vec![advertised.unwrap_or(common)],
         };
         let node_id = i32::try_from(config.node_id).expect("bounded by config");
-        Endpoints { node_id, shards, per_core, host: host_of(config), ports }
+        let host = host_of(config);
+        Endpoints { node_id, shards, per_core, host, ports, common_port: common }
     }
 
     /// The broker that serves a shard's partitions.
@@ -75,6 +78,11 @@ impl Endpoints {
         } else {
             self.node_id
         }
+    }
+
+    /// Whether a client that reached this port talks to one core, as to a broker of its own.
+    pub fn is_own_port(&self, port: u16) -> bool {
+        self.per_core && port != self.common_port
     }
 
     pub fn controller_id(&self) -> i32 {

@@ -5,20 +5,35 @@
 //! the `controller` on shard 0, the one writer.
 //!
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
-//! - `endpoints`, `configs`, `topic_name`: who is who, and what may be set and named
+//! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
+//! - `partitions`, `resource`: what several APIs share
 
 pub mod adopt;
+mod alter_configs;
 mod api_versions;
+mod broker_configs;
 pub mod configs;
 pub mod controller;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 pub mod endpoints;
 #[cfg(test)]
 mod harness;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_offsets;
 mod metadata;
 pub mod metadata_log;
+mod offset_for_leader_epoch;
+mod partitions;
 pub mod record;
+mod resource;
 pub mod state;
 pub mod topic_name;
 
@@ -80,20 +95,69 @@ impl ControlPlane {
             return Err(unserved(Fault::UnknownVersion(version)));
         }
         let asked = Asked { header: &header, body: &mut body };
+        let plane = &*self;
         match header.api_key {
             ApiKey::ApiVersions => {
                 asked.answer(async |request| api_versions::handle(&request, version)).await
             }
             ApiKey::Metadata => {
                 let answer =
-                    async |request| metadata::handle(&self, request, version, connection).await;
+                    async |request| metadata::handle(plane, request, version, connection).await;
                 asked.answer(answer).await
             }
+            ApiKey::ListOffsets => {
+                asked
+                    .answer(async |request| list_offsets::handle(plane, request, version).await)
+                    .await
+            }
+            ApiKey::DescribeCluster => {
+                let answer = async |request| describe_cluster::handle(plane, &request, connection);
+                asked.answer(answer).await
+            }
+            ApiKey::DescribeLogDirs => {
+                let answer =
+                    async |request| describe_log_dirs::handle(plane, request, connection).await;
+                asked.answer(answer).await
+            }
+            _ => plane.administer(asked).await,
+        }
+    }
+
+    /// The requests that need to know nothing of where they came from.
+    async fn administer(&self, asked: Asked<'_>) -> Result<Encoder, WireError> {
+        match asked.header.api_key {
             ApiKey::CreateTopics => {
-                asked.answer(async |request| create_topics::handle(&self, request).await).await
+                asked.answer(async |request| create_topics::handle(self, request).await).await
+            }
+            ApiKey::DeleteTopics => {
+                asked.answer(async |request| delete_topics::handle(self, request).await).await
+            }
+            ApiKey::CreatePartitions => {
+                asked.answer(async |request| create_partitions::handle(self, request).await).await
+            }
+            ApiKey::DeleteRecords => {
+                asked.answer(async |request| delete_records::handle(self, request).await).await
             }
             ApiKey::InitProducerId => {
-                asked.answer(async |request| init_producer_id::handle(&self, &request).await).await
+                asked.answer(async |request| init_producer_id::handle(self, &request).await).await
+            }
+            ApiKey::OffsetForLeaderEpoch => {
+                let answer = async |request| offset_for_leader_epoch::handle(self, request).await;
+                asked.answer(answer).await
+            }
+            ApiKey::DescribeConfigs => {
+                asked.answer(async |request| describe_configs::handle(self, &request)).await
+            }
+            ApiKey::AlterConfigs => {
+                asked.answer(async |request| alter_configs::handle(self, request).await).await
+            }
+            ApiKey::IncrementalAlterConfigs => {
+                let answer = async |request| incremental_alter_configs::handle(self, request).await;
+                asked.answer(answer).await
+            }
+            ApiKey::DescribeTopicPartitions => {
+                let answer = async |request| describe_topic_partitions::handle(self, request);
+                asked.answer(answer).await
             }
             key => Err(unserved(Fault::UnknownApi(key.to_i16()))),
         }

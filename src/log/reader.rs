@@ -394,16 +394,18 @@ impl Partition {
     // ------------------------------------------------------------ by time
 
     /// The bytes of the first committed batch that may hold a record of `timestamp` or later, at or after
-    /// the log's start; the caller looks into it. `None` when there is none.
+    /// `from` and the log's start; the caller looks into it. `None` when there is none.
     ///
     /// # Errors
     /// The fault of the partition or of this read.
     pub async fn find_batch_by_time(
         self: &Rc<Self>,
         timestamp: Timestamp,
+        from: Offset,
     ) -> Result<Option<BufferSlice>, ReadError> {
         let log_start = self.log_start();
         self.check_range(log_start)?;
+        let from = from.max(log_start);
         let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|s| s.base).collect();
         for base in bases {
             let Some((end, index)) = self.index_of(base).await? else { continue };
@@ -412,11 +414,11 @@ impl Partition {
             if !reaches && !is_active {
                 continue;
             }
-            let start = index.locate(index.locate_time(timestamp));
+            let start = index.locate(index.locate_time(timestamp).max(from));
             drop(index);
             let mut found = None;
             self.scan_headers(base, start, end, |header, position| {
-                let holds = header.max_timestamp >= timestamp && header.next_offset() > log_start;
+                let holds = header.max_timestamp >= timestamp && header.next_offset() > from;
                 if holds {
                     found = Some((position, header.batch_bytes));
                 }
@@ -449,7 +451,7 @@ impl Partition {
             max = max.max(live);
         }
         match max {
-            Some(time) if time.0 >= 0 => self.find_batch_by_time(time).await,
+            Some(time) if time.0 >= 0 => self.find_batch_by_time(time, log_start).await,
             _ => Ok(None),
         }
     }

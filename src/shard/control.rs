@@ -35,6 +35,27 @@ pub struct NewTopic {
     pub overrides: BTreeMap<String, String>,
 }
 
+/// How a topic's settings change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigsChange {
+    /// These, and no others, are set from now on.
+    Replace(BTreeMap<String, String>),
+    /// Some change, in this order, the others stay (KIP-339).
+    Merge(Vec<(String, ConfigOperation)>),
+}
+
+/// What happens to one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    Set(String),
+    /// The default holds again.
+    Delete,
+    /// To a list.
+    Append(String),
+    /// From a list.
+    Subtract(String),
+}
+
 /// A change of cluster-wide facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlRequest {
@@ -45,11 +66,12 @@ pub enum ControlRequest {
     CreatePartitions {
         topic_id: TopicId,
         partitions: u32,
+        /// Where the new ones go, one for each, when the client chose.
+        places: Option<Vec<ShardId>>,
     },
-    /// Replaces all of a topic's settings.
-    SetOverrides {
+    AlterConfigs {
         topic_id: TopicId,
-        overrides: BTreeMap<String, String>,
+        change: ConfigsChange,
     },
     /// A block of producer ids for one shard: `PRODUCER_ID_BLOCK` of them.
     AllocateProducerIds,
@@ -70,7 +92,7 @@ pub enum ControlReply {
     CreateTopics(Vec<Result<TopicId, ControlError>>),
     DeleteTopics(Vec<Result<(), ControlError>>),
     CreatePartitions(Result<(), ControlError>),
-    SetOverrides(Result<(), ControlError>),
+    AlterConfigs(Result<(), ControlError>),
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),
     SetLogStart(Result<(), ControlError>),

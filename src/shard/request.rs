@@ -42,6 +42,8 @@ pub struct Bounds {
     pub log_start: Offset,
     pub high_watermark: Offset,
     pub leader_epoch: i32,
+    /// The leader epoch of the first record.
+    pub log_start_epoch: i32,
     pub log_bytes: u64,
 }
 
@@ -66,8 +68,8 @@ pub struct ReadCopy {
 /// Which record a lookup by time is after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeLookup {
-    /// The first record at or after this time.
-    AtOrAfter(Timestamp),
+    /// The first record at or after this time, in the batches from an offset on.
+    AtOrAfter(Timestamp, Offset),
     /// The record with the largest time.
     Max,
 }
@@ -100,14 +102,14 @@ pub enum ShardRequest {
         limit: Duration,
     },
     Bounds {
-        key: PartitionKey,
+        keys: Vec<PartitionKey>,
     },
     /// KIP-320: where an epoch ended.
     EpochEnd {
         key: PartitionKey,
         epoch: i32,
     },
-    /// A copy of the batch that holds the record looked for, with the epochs to report.
+    /// A copy of the batch that may hold the record looked for.
     FindByTime {
         key: PartitionKey,
         lookup: TimeLookup,
@@ -132,9 +134,9 @@ pub enum ShardReply {
     Append(Result<Produced, PartitionError>),
     Read(Vec<Result<ReadCopy, PartitionError>>),
     Watch,
-    Bounds(Result<Bounds, PartitionError>),
+    Bounds(Vec<Result<Bounds, PartitionError>>),
     EpochEnd(Result<Option<(i32, Offset)>, PartitionError>),
-    FindByTime(Result<Option<(Bytes, i32)>, PartitionError>),
+    FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
     Control(super::control::ControlReply),

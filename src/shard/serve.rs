@@ -240,7 +240,9 @@ impl Shard {
                 runtime::timeout(limit, self.watch_here(&thresholds)).await;
                 ShardReply::Watch
             }
-            ShardRequest::Bounds { key } => ShardReply::Bounds(self.bounds(key)),
+            ShardRequest::Bounds { keys } => {
+                ShardReply::Bounds(keys.into_iter().map(|key| self.bounds(key)).collect())
+            }
             ShardRequest::EpochEnd { key, epoch } => {
                 ShardReply::EpochEnd(self.partition(key).map(|log| log.end_of_epoch(epoch)))
             }
@@ -273,6 +275,7 @@ impl Shard {
             log_start: log.log_start(),
             high_watermark: log.high_watermark(),
             leader_epoch: log.leader_epoch(),
+            log_start_epoch: log.epoch_of(log.log_start()),
             log_bytes: log.log_bytes(),
         })
     }
@@ -281,13 +284,15 @@ impl Shard {
         &self,
         key: PartitionKey,
         lookup: TimeLookup,
-    ) -> Result<Option<(Bytes, i32)>, PartitionError> {
+    ) -> Result<Option<Bytes>, PartitionError> {
         let log = self.partition(key)?;
         let found = match lookup {
-            TimeLookup::AtOrAfter(timestamp) => log.find_batch_by_time(timestamp).await?,
+            TimeLookup::AtOrAfter(timestamp, from) => {
+                log.find_batch_by_time(timestamp, from).await?
+            }
             TimeLookup::Max => log.find_batch_of_max_time().await?,
         };
-        Ok(found.map(|batch| (batch.to_bytes(), log.leader_epoch())))
+        Ok(found.map(|batch| batch.to_bytes()))
     }
 }
 

@@ -1,0 +1,133 @@
+//! AlterConfigs: replaces all of a topic's settings. What it shares with IncrementalAlterConfigs is here.
+
+use super::configs::{self, Overrides};
+use super::create_topics::{Refusal, code_of};
+use super::{ControlPlane, resource};
+use crate::shard::control::{ConfigsChange, ControlReply, ControlRequest};
+use crate::wire::api::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+use crate::wire::{ErrorCode, Str};
+
+pub async fn handle(
+    control_plane: &ControlPlane,
+    request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    let named = request.resources.iter().map(|one| (one.resource_type, &one.resource_name));
+    let twice = resource::named_twice(named);
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for (asked, is_twice) in request.resources.iter().zip(twice) {
+        let outcome = match is_twice {
+            true => Err(resource::twice()),
+            false => alter(control_plane, asked, request.validate_only).await,
+        };
+        let (error_code, error_message) = resource::outcome(outcome);
+        responses.push(AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name.clone(),
+        });
+    }
+    AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }
+}
+
+async fn alter(
+    control_plane: &ControlPlane,
+    asked: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let names: Vec<&Str> = asked.configs.iter().map(|config| &config.name).collect();
+    check_names(&names)?;
+    let mut settings = Overrides::new();
+    for config in &asked.configs {
+        let value = config.value.as_ref().ok_or_else(|| null_value(&config.name))?;
+        settings.insert(config.name.to_string(), value.to_string());
+    }
+    let change = ConfigsChange::Replace(settings);
+    apply(control_plane, asked.resource_type, &asked.resource_name, change, validate_only).await
+}
+
+/// Every key may be changed once.
+///
+/// # Errors
+/// INVALID_REQUEST.
+pub fn check_names(names: &[&Str]) -> Result<(), Refusal> {
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|two| two[0] == two[1]) {
+        return Err((ErrorCode::InvalidRequest, "Error due to duplicate config keys".to_string()));
+    }
+    Ok(())
+}
+
+pub fn null_value(name: &str) -> Refusal {
+    (ErrorCode::InvalidRequest, format!("Null value not supported for : {name}"))
+}
+
+/// Changes what a resource has set, or only says whether it could be.
+///
+/// # Errors
+/// What Kafka refuses.
+pub async fn apply(
+    control_plane: &ControlPlane,
+    resource_type: i8,
+    name: &str,
+    change: ConfigsChange,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    match resource_type {
+        resource::TOPIC => {}
+        resource::BROKER => return refuse_broker(control_plane, name, &change),
+        other => {
+            return Err((ErrorCode::InvalidRequest, format!("Unknown resource type {other}")));
+        }
+    }
+    if name.is_empty() {
+        let text = "Default topic resources are not allowed.".to_string();
+        return Err((ErrorCode::InvalidRequest, text));
+    }
+    let image = control_plane.shard.image();
+    let unknown =
+        || (ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."));
+    let topic = image.topic(name).ok_or_else(unknown)?;
+    configs::changed(&topic.overrides, &change, &control_plane.config)
+        .map_err(|text| (ErrorCode::InvalidConfig, text))?;
+    if validate_only {
+        return Ok(());
+    }
+    let request = ControlRequest::AlterConfigs { topic_id: topic.id, change };
+    match control_plane.shard.control(request).await {
+        ControlReply::AlterConfigs(outcome) => {
+            outcome.map_err(|error| (code_of(&error), error.to_string()))
+        }
+        _ => Err((ErrorCode::NotController, "The broker is stopping.".to_string())),
+    }
+}
+
+/// A broker's settings come from its configuration; none can be changed while it runs.
+fn refuse_broker(
+    control_plane: &ControlPlane,
+    name: &str,
+    change: &ConfigsChange,
+) -> Result<(), Refusal> {
+    if !name.is_empty() {
+        let number = name.parse::<i32>().map_err(|_| {
+            (ErrorCode::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))
+        })?;
+        if control_plane.endpoints.shard_of(number).is_none() {
+            let own = control_plane.endpoints.controller_id();
+            let text = format!("Unexpected broker id, expected {own}, but received {name}");
+            return Err((ErrorCode::InvalidRequest, text));
+        }
+    }
+    let names: Vec<&str> = match change {
+        ConfigsChange::Replace(settings) => settings.keys().map(String::as_str).collect(),
+        ConfigsChange::Merge(changes) => changes.iter().map(|(name, _)| name.as_str()).collect(),
+    };
+    if names.is_empty() {
+        return Ok(());
+    }
+    let text = format!("Cannot update these configs dynamically: {}", names.join(", "));
+    Err((ErrorCode::InvalidRequest, text))
+}

@@ -1,0 +1,157 @@
+//! The broker's configuration under Kafka's names, for tools that ask a broker for it: a table, read-only.
+//! Pure.
+
+use super::configs::Source;
+use crate::config::{Config, LogConfig};
+use std::time::Duration;
+
+/// Types as numbered on the wire (KIP-569).
+#[derive(Clone, Copy, Debug)]
+#[repr(i8)]
+pub enum Kind {
+    Boolean = 1,
+    Text = 2,
+    Int = 3,
+    Long = 5,
+    List = 7,
+}
+
+/// One key.
+pub struct BrokerKey {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub doc: &'static str,
+    value: fn(&Config) -> Option<String>,
+}
+
+impl BrokerKey {
+    pub fn value(&self, config: &Config) -> Option<String> {
+        (self.value)(config)
+    }
+
+    pub fn source(&self, config: &Config) -> Source {
+        let is_chosen = self.value(config) != self.value(&Config::default());
+        if is_chosen { Source::StaticBroker } else { Source::Default }
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).to_string()
+}
+
+/// Kafka counts these in hours, unless somebody set the milliseconds.
+fn when_chosen(config: &Config, value: fn(&LogConfig) -> String) -> Option<String> {
+    let (value, default) = (value(&config.log), value(&LogConfig::default()));
+    (value != default).then_some(value)
+}
+
+fn or_never(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| "-1".to_string(), milliseconds)
+}
+
+fn or_any(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| i64::MAX.to_string(), milliseconds)
+}
+
+fn listener(config: &Config) -> String {
+    format!("PLAINTEXT://{}", config.listen)
+}
+
+macro_rules! broker_keys {
+    ($($name:literal, $kind:ident, $value:expr, $doc:literal;)*) => {
+        /// All keys, by name.
+        pub const BROKER_KEYS: &[BrokerKey] = &[$(
+            BrokerKey { name: $name, kind: Kind::$kind, doc: $doc, value: $value },
+        )*];
+    };
+}
+
+broker_keys! {
+    "auto.create.topics.enable", Boolean, |c| Some(c.auto_create_topics.to_string()),
+        "Make a topic when a client asks for the metadata of a missing one.";
+    "broker.id", Int, |c| Some(c.node_id.to_string()),
+        "Number of this host.";
+    "compression.type", Text, |_| Some("producer".into()),
+        "Records are stored as they were produced.";
+    "connections.max.idle.ms", Long, |c| Some(milliseconds(c.connection_idle_ms_max)),
+        "A connection without a request for this long is closed.";
+    "default.replication.factor", Int, |_| Some("1".into()),
+        "There is one replica.";
+    "delete.topic.enable", Boolean, |_| Some("true".into()),
+        "Topics can be deleted.";
+    "durability", Text, |c| Some(c.durability.to_string()),
+        "What an acknowledgement promises: fsync, write or memory.";
+    "fetch.max.bytes", Int, |c| Some(c.fetch_bytes_max.to_string()),
+        "Most bytes that one fetch answers with.";
+    "listeners", List, |c| Some(listener(c)),
+        "Address of the common port.";
+    "log.cleanup.policy", List, |_| Some("delete".into()),
+        "What becomes of old segments.";
+    "log.dirs", List, |c| Some(c.data_dir.display().to_string()),
+        "Directory of all data.";
+    "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
+        "Bytes of records between two entries of the offset index.";
+    "log.index.size.max.bytes", Int, |c| Some(c.log.segment_index_bytes.to_string()),
+        "Largest offset index of a segment.";
+    "log.message.timestamp.after.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_after_ms_max)),
+        "How far a record's timestamp may lie ahead of the broker's clock.";
+    "log.message.timestamp.before.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_before_ms_max)),
+        "How far a record's timestamp may lie behind the broker's clock.";
+    "log.message.timestamp.type", Text, |c| Some(super::configs::timestamp_type(c).into()),
+        "Whose clock stamps the records.";
+    "log.retention.bytes", Long, |c| Some(c.log.retention_bytes.map_or("-1".into(), |b| b.to_string())),
+        "Oldest segments are deleted while a partition is larger than this; -1: never.";
+    "log.retention.check.interval.ms", Long, |c| Some(milliseconds(c.retention_check_ms)),
+        "How often retention looks for segments to delete.";
+    "log.retention.hours", Int, |_| Some("168".into()),
+        "Segments older than this are deleted, unless log.retention.ms says otherwise.";
+    "log.retention.ms", Long, |c| when_chosen(c, |log| or_never(log.retention_ms)),
+        "Segments older than this are deleted; -1: never.";
+    "log.roll.hours", Int, |_| Some("168".into()),
+        "A segment is sealed at this age, unless log.roll.ms says otherwise.";
+    "log.roll.jitter.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_jitter_ms)),
+        "Up to this much is taken off a segment's age at random.";
+    "log.roll.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_ms)),
+        "A segment is sealed at this age.";
+    "log.segment.bytes", Int, |c| Some(c.log.segment_bytes.to_string()),
+        "A segment is sealed at this size.";
+    "log.segment.delete.delay.ms", Long, |c| Some(milliseconds(c.log.file_delete_delay_ms)),
+        "How long files of deleted segments stay, renamed.";
+    "max.connections", Int, |c| Some(c.connections_max.to_string()),
+        "Connections of one core.";
+    "max.incremental.fetch.session.cache.slots", Int, |c| Some(c.fetch_sessions_max.to_string()),
+        "Incremental fetch sessions of one core.";
+    "message.max.bytes", Int, |c| Some(c.log.max_message_bytes.to_string()),
+        "Largest record batch.";
+    "min.insync.replicas", Int, |_| Some("1".into()),
+        "There is one replica.";
+    "node.id", Int, |c| Some(c.node_id.to_string()),
+        "Number of this host.";
+    "num.partitions", Int, |c| Some(c.num_partitions.to_string()),
+        "Partitions of a topic whose creator does not say.";
+    "producer.id.expiration.ms", Int, |c| Some(milliseconds(c.producer_id_expiration_ms)),
+        "An idempotent producer that was silent for this long is forgotten.";
+    "socket.request.max.bytes", Int, |c| Some(c.request_bytes_max.to_string()),
+        "Largest request.";
+    "unclean.leader.election.enable", Boolean, |_| Some("false".into()),
+        "There is one replica.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_and_defaults_are_kafkas() {
+        assert!(BROKER_KEYS.windows(2).all(|two| two[0].name < two[1].name));
+        let config = Config::default();
+        let value = |name: &str| {
+            let key = BROKER_KEYS.iter().find(|key| key.name == name).unwrap();
+            assert_eq!(key.source(&config), Source::Default);
+            key.value(&config)
+        };
+        assert_eq!(value("log.retention.ms"), None);
+        assert_eq!(value("message.max.bytes").as_deref(), Some("1048588"));
+        assert_eq!(value("socket.request.max.bytes").as_deref(), Some("104857600"));
+    }
+}

@@ -1,0 +1,155 @@
+//! DescribeConfigs: what is set for a topic or a broker, by whom, and what that means.
+
+use super::broker_configs::{BROKER_KEYS, BrokerKey};
+use super::configs::{Overrides, Source, TOPIC_KEYS, TopicKey};
+use super::create_topics::Refusal;
+use super::{ControlPlane, resource, topic_name};
+use crate::config::Config;
+use crate::wire::api::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use crate::wire::{ErrorCode, Str};
+
+/// What the client wants beside values.
+#[derive(Clone, Copy)]
+struct Wanted {
+    synonyms: bool,
+    documentation: bool,
+}
+
+pub fn handle(
+    control_plane: &ControlPlane,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let wanted =
+        Wanted { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let describe = |asked: &DescribeConfigsResource| {
+        let (error_code, error_message, configs) = match describe(control_plane, asked, wanted) {
+            Ok(configs) => (ErrorCode::None, String::new(), configs),
+            Err((error_code, text)) => (error_code, text, Vec::new()),
+        };
+        DescribeConfigsResult {
+            error_code,
+            error_message: Some(error_message.into()),
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name.clone(),
+            configs,
+        }
+    };
+    let results = request.resources.iter().map(describe).collect();
+    DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
+}
+
+fn describe(
+    control_plane: &ControlPlane,
+    asked: &DescribeConfigsResource,
+    wanted: Wanted,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let name = asked.resource_name.as_str();
+    let keys = asked.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
+    let is_asked = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| *key == name));
+    let config = &control_plane.config;
+    match asked.resource_type {
+        resource::TOPIC => {
+            topic_name::check(name).map_err(|text| (ErrorCode::InvalidTopicException, text))?;
+            let image = control_plane.shard.image();
+            let unknown = || (ErrorCode::UnknownTopicOrPartition, String::new());
+            let topic = image.topic(name).ok_or_else(unknown)?;
+            let keys = TOPIC_KEYS.iter().filter(|key| is_asked(key.name));
+            Ok(keys.map(|key| describe_topic_key(key, &topic.overrides, config, wanted)).collect())
+        }
+        resource::BROKER => {
+            // The empty name asks for what is set for all brokers while they run: nothing is.
+            let is_one = check_broker(control_plane, name)?;
+            let keys = BROKER_KEYS.iter().filter(|key| is_one && is_asked(key.name));
+            Ok(keys.map(|key| describe_broker_key(key, config, wanted)).collect())
+        }
+        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+    }
+}
+
+/// Whether the name is a broker's, not that of all.
+fn check_broker(control_plane: &ControlPlane, name: &str) -> Result<bool, Refusal> {
+    if name.is_empty() {
+        return Ok(false);
+    }
+    let invalid = |text: String| (ErrorCode::InvalidRequest, text);
+    let id = name.parse::<i32>();
+    let id = id.map_err(|_| invalid(format!("Broker id must be an integer, but it is: {name}")))?;
+    if control_plane.endpoints.shard_of(id).is_none() {
+        let own = control_plane.endpoints.controller_id();
+        return Err(invalid(format!(
+            "Unexpected broker id, expected {own} or empty string, but received {id}"
+        )));
+    }
+    Ok(true)
+}
+
+fn describe_topic_key(
+    key: &TopicKey,
+    overrides: &Overrides,
+    config: &Config,
+    wanted: Wanted,
+) -> DescribeConfigsResourceResult {
+    let own = overrides.get(key.name);
+    let source = if own.is_some() { Source::Topic } else { key.default_source(config) };
+    let value = own.cloned().unwrap_or_else(|| key.default_value(config));
+    let synonyms = if wanted.synonyms { synonyms(key, own, config) } else { Vec::new() };
+    DescribeConfigsResourceResult {
+        name: Str::from_static(key.name),
+        value: Some(value.into()),
+        is_default: own.is_none(),
+        config_source: source as i8,
+        synonyms,
+        config_type: key.kind.number(),
+        documentation: wanted.documentation.then(|| Str::from_static(key.doc)),
+        ..DescribeConfigsResourceResult::default()
+    }
+}
+
+/// All places that give the value, the one that holds first (KIP-226).
+fn synonyms(key: &TopicKey, own: Option<&String>, config: &Config) -> Vec<DescribeConfigsSynonym> {
+    let synonym = |name: &'static str, value: String, source: Source| DescribeConfigsSynonym {
+        name: Str::from_static(name),
+        value: Some(value.into()),
+        source: source as i8,
+    };
+    let mut synonyms = Vec::new();
+    synonyms.extend(own.map(|value| synonym(key.name, value.clone(), Source::Topic)));
+    if let Some(name) = key.broker_name {
+        if key.default_source(config) == Source::StaticBroker {
+            synonyms.push(synonym(name, key.default_value(config), Source::StaticBroker));
+        }
+        if key.broker_key_has_default() {
+            let value = key.default_value(&Config::default());
+            synonyms.push(synonym(name, value, Source::Default));
+        }
+    }
+    synonyms
+}
+
+fn describe_broker_key(
+    key: &BrokerKey,
+    config: &Config,
+    wanted: Wanted,
+) -> DescribeConfigsResourceResult {
+    let source = key.source(config);
+    let value = key.value(config).map(Str::from);
+    let synonym = DescribeConfigsSynonym {
+        name: Str::from_static(key.name),
+        value: value.clone(),
+        source: source as i8,
+    };
+    DescribeConfigsResourceResult {
+        name: Str::from_static(key.name),
+        value,
+        read_only: true,
+        is_default: source == Source::Default,
+        config_source: source as i8,
+        synonyms: if wanted.synonyms { vec![synonym] } else { Vec::new() },
+        config_type: key.kind as i8,
+        documentation: wanted.documentation.then(|| Str::from_static(key.doc)),
+        ..DescribeConfigsResourceResult::default()
+    }
+}

@@ -1,0 +1,125 @@
+//! DescribeTopicPartitions (KIP-966): topics with their partitions, page by page.
+
+use super::metadata::TOPIC_OPERATIONS;
+use super::{ControlPlane, topic_name};
+use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
+use crate::wire::api::describe_topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use crate::wire::{ErrorCode, Str};
+use std::collections::BTreeSet;
+
+/// Kafka's max.request.partition.size.limit.
+const PARTITIONS_MAX: i32 = 2000;
+
+pub fn handle(
+    control_plane: &ControlPlane,
+    request: DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
+    let image = control_plane.shard.image();
+    if !is_cursor_sound(&request) {
+        return refuse(request);
+    }
+    let (first, start) = match &request.cursor {
+        Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index),
+        None => (Str::default(), 0),
+    };
+    let wants_all = request.topics.is_empty();
+    let names: BTreeSet<Str> = if wants_all {
+        image.topics_from(&first).map(|topic| Str::from(&*topic.name)).collect()
+    } else {
+        let named = request.topics.iter().map(|topic| topic.name.clone());
+        named.filter(|name| *name >= first).collect()
+    };
+    let limit = request.response_partition_limit.clamp(1, PARTITIONS_MAX) as usize;
+    let mut page = Page { control_plane, image: &image, room: limit, topics: Vec::new() };
+    let mut next_cursor = None;
+    for name in names {
+        let from = if name == first { start } else { 0 };
+        if let Some(next) = page.add(&name, from) {
+            next_cursor = Some(Cursor { topic_name: name, partition_index: next });
+            break;
+        }
+    }
+    let topics = page.topics;
+    DescribeTopicPartitionsResponse { topics, next_cursor, ..Default::default() }
+}
+
+/// A cursor names a partition of a topic that was asked for.
+fn is_cursor_sound(request: &DescribeTopicPartitionsRequest) -> bool {
+    let Some(cursor) = &request.cursor else { return true };
+    let is_asked = request.topics.is_empty()
+        || request.topics.iter().any(|topic| topic.name == cursor.topic_name);
+    is_asked && cursor.partition_index >= 0
+}
+
+fn refuse(request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let refused = |name: Str| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest,
+        name: Some(name),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    };
+    let topics = request.topics.into_iter().map(|topic| refused(topic.name)).collect();
+    DescribeTopicPartitionsResponse { topics, ..Default::default() }
+}
+
+struct Page<'a> {
+    control_plane: &'a ControlPlane,
+    image: &'a MetadataImage,
+    /// Partitions that still fit.
+    room: usize,
+    topics: Vec<DescribeTopicPartitionsResponseTopic>,
+}
+
+impl Page<'_> {
+    /// Adds a topic from a partition on; the partition at which the next page begins, if one is needed.
+    fn add(&mut self, name: &Str, from: i32) -> Option<i32> {
+        if self.room == 0 {
+            return Some(0);
+        }
+        let mut described = DescribeTopicPartitionsResponseTopic {
+            name: Some(name.clone()),
+            is_internal: topic_name::is_internal(name),
+            topic_authorized_operations: TOPIC_OPERATIONS,
+            ..DescribeTopicPartitionsResponseTopic::default()
+        };
+        let Some(topic) = self.image.topic(name) else {
+            described.error_code = match topic_name::check(name) {
+                Ok(()) => ErrorCode::UnknownTopicOrPartition,
+                Err(_) => ErrorCode::InvalidTopicException,
+            };
+            self.topics.push(described);
+            return None;
+        };
+        described.topic_id = topic.id;
+        described.partitions = self.partitions(topic, from);
+        self.room -= described.partitions.len();
+        let next = i64::from(from) + described.partitions.len() as i64;
+        self.topics.push(described);
+        let is_cut = next < topic.partitions.len() as i64;
+        is_cut.then(|| i32::try_from(next).expect("below TOPIC_PARTITIONS_MAX"))
+    }
+
+    fn partitions(
+        &self,
+        topic: &Topic,
+        from: i32,
+    ) -> Vec<DescribeTopicPartitionsResponsePartition> {
+        let places = (0..).zip(&topic.partitions).skip(from as usize).take(self.room);
+        let describe = |(partition_index, place): (i32, &PartitionPlace)| {
+            let leader_id = self.control_plane.endpoints.broker_of(place.shard);
+            DescribeTopicPartitionsResponsePartition {
+                partition_index,
+                leader_id,
+                leader_epoch: place.leader_epoch,
+                replica_nodes: vec![leader_id],
+                isr_nodes: vec![leader_id],
+                eligible_leader_replicas: Some(Vec::new()),
+                last_known_elr: Some(Vec::new()),
+                ..DescribeTopicPartitionsResponsePartition::default()
+            }
+        };
+        places.map(describe).collect()
+    }
+}
