@@ -162,7 +162,9 @@ fn open_files_per_shard(config: &Config, limit: u64, shards: u16) -> usize {
 
 fn memory_per_shard(config: &Config, shards: u16) -> usize {
     let share = runtime::host_memory_bytes() / 2 / u64::from(shards);
-    let bytes = config.memory_per_shard_bytes.unwrap_or(share.max(16 << 20));
+    // More is not better by itself: memory touched for the first time costs more than the write to disk
+    // (measured: 0.24 against 1.0 GB/s while a tail cache of 6 GiB filled).
+    let bytes = config.memory_per_shard_bytes.unwrap_or(share.clamp(16 << 20, 1 << 30));
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 

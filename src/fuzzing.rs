@@ -27,7 +27,7 @@ pub fn frame(input: &[u8]) {
                 Err(_) => return,
             }
         }
-        assert!(buffer.read_bytes() <= (1 << 20).max(buffer.bytes.len()));
+        assert!(buffer.make_room() <= (2 << 20).max(buffer.bytes.len()));
     }
     assert_eq!(buffer.bytes, stream[cut..]);
 }
@@ -88,7 +88,8 @@ mod tests {
 
     /// Every file of a target's corpus and of what it once failed on.
     fn replay(target: &str, run: fn(&[u8])) {
-        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let corpus =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let entries = std::fs::read_dir(&corpus).unwrap_or_else(|error| {
             panic!("no corpus at {}: {error}", corpus.display());
         });

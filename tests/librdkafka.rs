@@ -80,7 +80,11 @@ fn send(
     }
 }
 
-fn producer(broker: &str, codec: &str, idempotent: bool) -> (ThreadedProducer<Acknowledged>, Acknowledged) {
+fn producer(
+    broker: &str,
+    codec: &str,
+    idempotent: bool,
+) -> (ThreadedProducer<Acknowledged>, Acknowledged) {
     let context = Acknowledged::default();
     let producer = client(broker)
         .set("compression.codec", codec)

@@ -178,12 +178,12 @@ impl Connection {
     }
 
     async fn read_more(&self, buffer: &mut FrameBuffer) -> io::Result<usize> {
-        let limit = buffer.read_bytes();
         poll_fn(|context| {
             self.remember(context);
             if self.state.stopping.get() {
                 return Poll::Ready(Ok(0));
             }
+            let limit = buffer.make_room();
             let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
             if read.is_pending() {
                 buffer.release_if_empty();

@@ -6,10 +6,12 @@ use crate::limits::FRAME_BYTES_MIN;
 use bytes::{Buf, Bytes, BytesMut};
 
 const LENGTH_BYTES: usize = 4;
-/// What an idle connection's next read may take at once.
-const READ_BYTES_MIN: usize = 64 * 1024;
+/// A read is offered at least this much room.
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// Bytes are received into chunks, frames are slices of them. A chunk's size follows the traffic.
+const CHUNK_BYTES_MIN: usize = 64 * 1024;
 /// The most that is allocated ahead of bytes that have not arrived.
-const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
 /// A length that no request has: the stream cannot be followed any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +27,15 @@ pub enum FrameError {
 pub struct FrameBuffer {
     pub bytes: BytesMut,
     limit: usize,
-    /// The size of recent frames, so that the next one fits its buffer from the start.
-    recent_bytes: usize,
+    /// Size of the next chunk, and bytes received into this one.
+    chunk_bytes: usize,
+    received: usize,
 }
 
 impl FrameBuffer {
     /// `limit`: largest frame that is accepted, in bytes.
     pub fn new(limit: usize) -> FrameBuffer {
-        FrameBuffer { bytes: BytesMut::new(), limit, recent_bytes: 0 }
+        FrameBuffer { bytes: BytesMut::new(), limit, chunk_bytes: CHUNK_BYTES_MIN, received: 0 }
     }
 
     /// The length of the frame that has begun; `None` while its length field is not all there.
@@ -62,26 +65,39 @@ impl FrameBuffer {
         }
         self.bytes.advance(LENGTH_BYTES);
         let frame = self.bytes.split_to(length).freeze();
-        // Falls slowly, so that one small request among large ones does not shrink the buffer.
-        self.recent_bytes = length.max(self.recent_bytes - self.recent_bytes / 8);
+        self.received += LENGTH_BYTES + length;
         Ok(Some(frame))
     }
 
-    /// Bytes to make room for before the next read.
-    pub fn read_bytes(&self) -> usize {
+    /// Makes room for the next read, so that a frame that has begun will be in one piece; bytes of room.
+    pub fn make_room(&mut self) -> usize {
         let have = self.bytes.len();
         let rest = match self.frame_bytes() {
-            Ok(Some(length)) => (LENGTH_BYTES + length).saturating_sub(have),
-            _ => self.recent_bytes.min(READ_AHEAD_BYTES_MAX),
+            // Twice what is there, at least, so that a large frame is copied a few times at most.
+            Ok(Some(length)) => {
+                (LENGTH_BYTES + length).saturating_sub(have).min(CHUNK_BYTES_MAX.max(have))
+            }
+            _ => READ_BYTES_MIN,
         };
-        // Twice what is there, at least, so that a large frame is copied a few times at most.
-        rest.min(READ_AHEAD_BYTES_MAX.max(have)).max(READ_BYTES_MIN)
+        if self.bytes.capacity() - have < rest {
+            if self.received > 0 {
+                // The last chunk was filled by whole frames: more comes than it holds.
+                self.chunk_bytes = (2 * self.chunk_bytes).min(CHUNK_BYTES_MAX);
+            }
+            let mut chunk = BytesMut::with_capacity((have + rest).max(self.chunk_bytes));
+            chunk.extend_from_slice(&self.bytes);
+            (self.bytes, self.received) = (chunk, 0);
+        }
+        self.bytes.capacity() - have
     }
 
     /// Gives the memory of an empty buffer back: an idle connection holds none.
     pub fn release_if_empty(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            if self.received < self.chunk_bytes / 4 {
+                self.chunk_bytes = (self.chunk_bytes / 2).max(CHUNK_BYTES_MIN);
+            }
+            (self.bytes, self.received) = (BytesMut::new(), 0);
         }
     }
 }
@@ -136,8 +152,23 @@ mod tests {
     fn room_follows_what_has_arrived_not_what_is_promised() {
         let mut buffer = FrameBuffer::new(100 << 20);
         buffer.bytes.extend_from_slice(&(100i32 << 20).to_be_bytes());
-        assert!(buffer.read_bytes() <= READ_AHEAD_BYTES_MAX);
+        assert!(buffer.make_room() <= CHUNK_BYTES_MAX);
         buffer.bytes.resize(8 << 20, 0);
-        assert!(buffer.read_bytes() <= 8 << 20);
+        assert!(buffer.make_room() <= 8 << 20);
+    }
+
+    #[test]
+    fn a_frame_that_has_begun_fits_the_room_made_for_it() {
+        let mut buffer = FrameBuffer::new(10 << 20);
+        for length in [8usize, 100, 70_000, 16_000, 900_000, 8, 300_000] {
+            buffer.bytes.extend_from_slice(&(length as i32).to_be_bytes());
+            buffer.make_room();
+            let capacity = buffer.bytes.capacity();
+            buffer.bytes.resize(4 + length, 7);
+            assert_eq!(buffer.bytes.capacity(), capacity, "no growth while {length} bytes arrive");
+            assert_eq!(buffer.next_frame().unwrap().unwrap().len(), length);
+        }
+        buffer.release_if_empty();
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 }
