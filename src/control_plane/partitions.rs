@@ -36,7 +36,7 @@ pub fn code_of(error: &PartitionError) -> ErrorCode {
         PartitionError::Read(ReadError::Offline(_)) | PartitionError::Fault(_) => {
             ErrorCode::KafkaStorageError
         }
-        PartitionError::NotHere | PartitionError::Stopping | PartitionError::Append(_) => {
+        PartitionError::NotHere | PartitionError::Stopping | PartitionError::Append { .. } => {
             ErrorCode::NotLeaderOrFollower
         }
     }

@@ -3,14 +3,16 @@
 use crate::log::producers::SequenceError;
 use crate::log::{AppendError, ReadError};
 use crate::shard::request::PartitionError;
-use crate::wire::ErrorCode;
+use crate::types::Offset;
+use crate::wire::api::produce::BatchIndexAndErrorMessage;
 use crate::wire::batch::BatchError;
+use crate::wire::{ErrorCode, Str};
 
 /// What a client is told.
 pub fn code_of(error: &PartitionError) -> ErrorCode {
     match error {
         PartitionError::NotHere | PartitionError::Stopping => ErrorCode::NotLeaderOrFollower,
-        PartitionError::Append(error) => code_of_append(error),
+        PartitionError::Append { error, .. } => code_of_append(error),
         PartitionError::Read(ReadError::OutOfRange { .. }) => ErrorCode::OffsetOutOfRange,
         PartitionError::Read(ReadError::Offline(_)) | PartitionError::Fault(_) => {
             ErrorCode::KafkaStorageError
@@ -26,6 +28,7 @@ fn code_of_append(error: &AppendError) -> ErrorCode {
         AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber
         }
+        AppendError::Keyless { .. } => ErrorCode::InvalidRecord,
         AppendError::Timestamp(_) => ErrorCode::InvalidTimestamp,
         AppendError::Offline(_) => ErrorCode::KafkaStorageError,
     }
@@ -37,5 +40,35 @@ fn code_of_batch(error: BatchError) -> ErrorCode {
         BatchError::Checksum { .. } | BatchError::Length(_) => ErrorCode::CorruptMessage,
         BatchError::Magic(magic) if magic != 0 && magic != 1 => ErrorCode::CorruptMessage,
         _ => ErrorCode::InvalidRecord,
+    }
+}
+
+/// The log's start as a refused produce tells it: only where Kafka had the log in hand already.
+pub fn log_start_of(error: &PartitionError) -> Offset {
+    match error {
+        PartitionError::Append { error: AppendError::Batch(batch), .. }
+            if matches!(batch, BatchError::Magic(_) | BatchError::Truncated { .. })
+                || code_of_batch(*batch) == ErrorCode::CorruptMessage =>
+        {
+            Offset(-1)
+        }
+        PartitionError::Append { error: AppendError::TooLarge { .. }, .. } => Offset(-1),
+        PartitionError::Append { error: AppendError::Offline(_), .. } => Offset(-1),
+        PartitionError::Append { log_start, .. } => *log_start,
+        _ => Offset(-1),
+    }
+}
+
+/// Which records are at fault, by their place in the batch (KIP-467).
+pub fn record_errors_of(error: &PartitionError) -> Vec<BatchIndexAndErrorMessage> {
+    match error {
+        PartitionError::Append { error: AppendError::Keyless { record }, .. } => {
+            let text = "Compacted topic cannot accept message without key";
+            vec![BatchIndexAndErrorMessage {
+                batch_index: *record as i32,
+                batch_index_error_message: Some(Str::from(text)),
+            }]
+        }
+        _ => Vec::new(),
     }
 }

@@ -83,7 +83,8 @@ pub async fn fetch(
     };
     let nothing = request.max_bytes < 0;
     let committed_only = request.isolation_level == 1;
-    let begun = sessions.begin(request, version >= SESSION_VERSION_MIN);
+    let begun =
+        sessions.begin(request, version >= SESSION_VERSION_MIN, version >= TOPIC_ID_VERSION_MIN);
     let fetching = match begun {
         Ok(fetching) => fetching,
         Err(error_code) => {
@@ -242,7 +243,7 @@ async fn read_all(
         }
     }
     if hops {
-        trim(outcomes, bytes_max);
+        trim(items, outcomes, bytes_max);
     }
 }
 
@@ -253,12 +254,14 @@ fn outcome_of(read: Result<Reading, PartitionError>) -> Outcome {
     }
 }
 
-/// Several cores read up to the limit each: what is beyond it in all is dropped, in the order asked.
-fn trim(outcomes: &mut [Option<Outcome>], bytes_max: usize) {
+/// Several cores read up to the limit each, and each gave its first batch whole: what is beyond the limits
+/// in all is dropped, in the order asked.
+fn trim(items: &[Item], outcomes: &mut [Option<Outcome>], bytes_max: usize) {
     let mut taken = 0;
-    for outcome in outcomes.iter_mut().flatten() {
-        let Outcome::Read(reading) = outcome else { continue };
-        let left = bytes_max.saturating_sub(taken);
+    for item in items {
+        let Some(Outcome::Read(reading)) = &mut outcomes[item.place] else { continue };
+        let own = usize::try_from(item.wanted.partition_max_bytes).unwrap_or(0);
+        let left = bytes_max.saturating_sub(taken).min(own);
         if taken > 0 && reading.bytes() > left {
             cut_reading(reading, left);
         }
@@ -397,7 +400,10 @@ fn data_of(
     };
     let mut parts = Vec::new();
     match outcome {
-        Outcome::Error(code) => data.error_code = code,
+        Outcome::Error(code) => {
+            data.error_code = code;
+            data.aborted_transactions = Some(Vec::new());
+        }
         Outcome::Diverging(end) => data.diverging_epoch = end,
         Outcome::Read(reading) => {
             data.high_watermark = reading.high_watermark().0;

@@ -57,6 +57,8 @@ pub struct Session {
     pub id: i32,
     /// The epoch that the next request must carry.
     next_epoch: i32,
+    /// Begun by a request that names topics by id (KIP-516).
+    by_id: bool,
     pub partitions: Vec<SessionPartition>,
     places: HashMap<SessionKey, usize>,
     used: u64,
@@ -155,12 +157,17 @@ impl SessionCache {
     /// Finds, makes or ends the session that a request names, and takes up what it changes.
     ///
     /// # Errors
-    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`.
-    pub fn begin(&self, request: FetchRequest, with_sessions: bool) -> Result<Fetching, ErrorCode> {
+    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`.
+    pub fn begin(
+        &self,
+        request: FetchRequest,
+        with_sessions: bool,
+        by_id: bool,
+    ) -> Result<Fetching, ErrorCode> {
         let (id, epoch) = (request.session_id, request.session_epoch);
         if !with_sessions || epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             self.sessions.borrow_mut().remove(&id);
-            let mut session = Session::default();
+            let mut session = Session { by_id, ..Session::default() };
             session.apply(request);
             let wants_one = with_sessions && epoch == INITIAL_EPOCH;
             let session = Rc::new(RefCell::new(session));
@@ -173,6 +180,9 @@ impl SessionCache {
         let session = found.ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.borrow().next_epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.borrow().by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
         }
         {
             let mut session = session.borrow_mut();
@@ -251,24 +261,24 @@ mod tests {
     #[test]
     fn a_session_remembers_adds_and_forgets_partitions() {
         let cache = cache();
-        let full = cache.begin(request(0, 0, &[0, 1, 2], &[]), true).unwrap();
+        let full = cache.begin(request(0, 0, &[0, 1, 2], &[]), true, false).unwrap();
         let id = full.session.borrow().id;
         assert!(id != 0 && !full.incremental);
-        let next = cache.begin(request(id, 1, &[3], &[1]), true).unwrap();
+        let next = cache.begin(request(id, 1, &[3], &[1]), true, false).unwrap();
         assert!(next.incremental);
         assert_eq!(indexes(&next), [0, 2, 3]);
         next.session.borrow_mut().rotate_after(0);
         assert_eq!(indexes(&next), [2, 3, 0]);
-        let last = cache.begin(request(id, 2, &[2, 0], &[]), true).unwrap();
+        let last = cache.begin(request(id, 2, &[2, 0], &[]), true, false).unwrap();
         assert_eq!(indexes(&last), [2, 3, 0]);
     }
 
     #[test]
     fn wrong_ids_and_epochs_are_refused_and_change_nothing() {
         let cache = cache();
-        let code = |id, epoch| cache.begin(request(id, epoch, &[0], &[]), true).err();
+        let code = |id, epoch| cache.begin(request(id, epoch, &[0], &[]), true, false).err();
         assert_eq!(code(7, 1), Some(ErrorCode::FetchSessionIdNotFound));
-        let id = cache.begin(request(0, 0, &[0], &[]), true).unwrap().session.borrow().id;
+        let id = cache.begin(request(0, 0, &[0], &[]), true, false).unwrap().session.borrow().id;
         assert_eq!(code(id, 2), Some(ErrorCode::InvalidFetchSessionEpoch));
         assert_eq!(code(id, 1), None);
         assert_eq!(code(id, FINAL_EPOCH), None);
@@ -278,12 +288,13 @@ mod tests {
     #[test]
     fn the_longest_unused_session_makes_room() {
         let cache = cache();
-        let open = || cache.begin(request(0, 0, &[0], &[]), true).unwrap().session.borrow().id;
+        let open =
+            || cache.begin(request(0, 0, &[0], &[]), true, false).unwrap().session.borrow().id;
         let (first, second) = (open(), open());
-        assert!(cache.begin(request(first, 1, &[], &[]), true).is_ok());
+        assert!(cache.begin(request(first, 1, &[], &[]), true, false).is_ok());
         open();
-        assert!(cache.begin(request(second, 1, &[], &[]), true).is_err());
-        assert!(cache.begin(request(first, 2, &[], &[]), true).is_ok());
+        assert!(cache.begin(request(second, 1, &[], &[]), true, false).is_err());
+        assert!(cache.begin(request(first, 2, &[], &[]), true, false).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `dispatch` runs when the request is read from its socket and fixes the order; the answer waits in the
 //! connection's line as a `ProduceInFlight`. Never decompresses, never copies a record.
 
-use super::errors::code_of;
+use super::errors::{code_of, log_start_of, record_errors_of};
 use super::response::Response;
 use crate::shard::image::Topic;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
@@ -105,7 +105,9 @@ impl ProduceInFlight {
                 PartitionProduceResponse { index, error_code, base_offset, ..Default::default() };
             answer.partition_responses.push(refused);
         }
-        self.response.responses.push(answer);
+        if !answer.partition_responses.is_empty() {
+            self.response.responses.push(answer);
+        }
     }
 
     /// The rules that need no partition.
@@ -168,11 +170,9 @@ fn settle(answer: &mut PartitionProduceResponse, outcome: Result<Produced, Parti
         }
         Err(error) => {
             answer.error_code = code_of(&error);
-            if answer.error_code == ErrorCode::InvalidTimestamp
-                || answer.error_code == ErrorCode::KafkaStorageError
-            {
-                answer.error_message = Some(Str::from(error.to_string().as_str()));
-            }
+            answer.log_start_offset = log_start_of(&error).0;
+            answer.record_errors = record_errors_of(&error);
+            answer.error_message = Some(Str::from(error.to_string().as_str()));
         }
     }
 }

@@ -13,7 +13,7 @@ use super::shard_log::ShardLog;
 use super::tail_cache::TailCache;
 use super::watch::{WatchKey, WatchList};
 use crate::types::{Offset, Position, Timestamp, TopicId};
-use crate::wire::batch::{self, BatchError, BatchHeader};
+use crate::wire::batch::{self, BatchError, BatchHeader, RecordFacts};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ pub enum AppendError {
     TooLarge { bytes: usize, limit: usize },
     #[error(transparent)]
     Sequence(#[from] SequenceError),
+    #[error("record {record} has no key, which a compacted topic needs")]
+    Keyless { record: usize },
     #[error("record time {0} is too far from the broker's")]
     Timestamp(Timestamp),
     #[error(transparent)]
@@ -190,19 +192,24 @@ impl Partition {
             self.retry_when_due(&mut state, now);
             return Err(AppendError::Offline(fault));
         }
+        batch::parse_single(&bytes)?;
         let limit = state.config.message_bytes_max;
         if bytes.len() > limit {
             return Err(AppendError::TooLarge { bytes: bytes.len(), limit });
         }
-        let mut header = batch::parse_produced(&bytes)?;
+        let (mut header, facts) = batch::parse_produced_records(&bytes)?;
+        if let Some(record) = facts.keyless.filter(|_| state.config.compacted) {
+            return Err(AppendError::Keyless { record });
+        }
         let append_time = if state.config.log_append_time { now } else { Timestamp::NONE };
         if append_time == Timestamp::NONE {
-            check_timestamp(&header, &state.config, now)?;
+            check_timestamp(&header, facts, &state.config, now)?;
         }
         let generation = state.generation;
         if header.has_producer() {
             if let Verdict::Duplicate(stored) = state.producers.check(&header)? {
-                let StoredBatch { first_offset, last_offset, .. } = stored;
+                // Kafka tells a retry when the batch was stored.
+                let StoredBatch { first_offset, last_offset, timestamp: append_time, .. } = stored;
                 let end = last_offset.advanced_by(1);
                 return Ok(Dispatched { base_offset: first_offset, end, append_time, generation });
             }
@@ -465,6 +472,7 @@ fn gone_error() -> std::io::Error {
 /// KIP-937: a record's time must be near the broker's, as far as the topic asks.
 fn check_timestamp(
     header: &BatchHeader,
+    facts: RecordFacts,
     config: &LogConfig,
     now: Timestamp,
 ) -> Result<(), AppendError> {
@@ -472,8 +480,9 @@ fn check_timestamp(
         return Err(AppendError::Timestamp(header.max_timestamp));
     }
     let before = now.0.saturating_sub(config.timestamp_before_ms_max);
-    if header.base_timestamp.0 >= 0 && header.base_timestamp.0 < before {
-        return Err(AppendError::Timestamp(header.base_timestamp));
+    let oldest = header.base_timestamp.0.saturating_add(facts.timestamp_delta_min);
+    if header.base_timestamp.0 >= 0 && oldest < before {
+        return Err(AppendError::Timestamp(Timestamp(oldest)));
     }
     Ok(())
 }

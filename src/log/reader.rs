@@ -372,6 +372,10 @@ impl Partition {
         end: Position,
         mut visit: impl FnMut(&BatchHeader, Position) -> bool,
     ) -> Result<(), LogFault> {
+        // An empty partition has no file.
+        if end <= start {
+            return Ok(());
+        }
         let file = self.open_for_reading(base).await?;
         let mut position = start;
         while end.0.saturating_sub(position.0) >= BATCH_HEADER_BYTES as u64 {

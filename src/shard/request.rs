@@ -19,8 +19,8 @@ pub struct PartitionKey {
 pub enum PartitionError {
     #[error("the partition is not on this shard")]
     NotHere,
-    #[error(transparent)]
-    Append(#[from] crate::log::AppendError),
+    #[error("{error}")]
+    Append { error: crate::log::AppendError, log_start: Offset },
     #[error(transparent)]
     Read(#[from] crate::log::ReadError),
     #[error(transparent)]

@@ -102,8 +102,12 @@ impl Shard {
             return AppendTicket::Refused(Some(PartitionError::Stopping));
         }
         let appended = self.partition(key).and_then(|partition| {
-            let dispatched = partition.append(batch, runtime::wall_clock())?;
-            Ok((partition, dispatched))
+            match partition.append(batch, runtime::wall_clock()) {
+                Ok(dispatched) => Ok((partition, dispatched)),
+                Err(error) => {
+                    Err(PartitionError::Append { error, log_start: partition.log_start() })
+                }
+            }
         });
         match appended {
             Ok((partition, dispatched)) => {

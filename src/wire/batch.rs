@@ -48,6 +48,8 @@ pub enum BatchError {
     Producer { producer_id: i64, epoch: i16, sequence: i32 },
     #[error("clients may not write control batches")]
     Control,
+    #[error("base offset {0}: offsets are the broker's to give")]
+    BaseOffset(Offset),
 }
 
 impl BatchError {
@@ -144,7 +146,7 @@ impl BatchHeader {
     }
 
     pub fn has_producer(&self) -> bool {
-        self.producer_id != NO_PRODUCER_ID
+        self.producer_id > NO_PRODUCER_ID
     }
 
     /// The sequence of the batch's last record; sequences wrap after `i32::MAX` (KIP-98).
@@ -184,16 +186,42 @@ pub fn parse_whole(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     Ok(header)
 }
 
+/// Reads the header of the one batch that a producer sent for a partition: it must be all of `bytes`.
+///
+/// # Errors
+/// As `BatchHeader::parse`; `Truncated` when the batch is longer or shorter.
+pub fn parse_single(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::parse(bytes)?;
+    if header.batch_bytes != bytes.len() {
+        return Err(BatchError::Truncated { have: bytes.len(), need: header.batch_bytes });
+    }
+    Ok(header)
+}
+
+/// What the walk over uncompressed records found beside their lengths; nothing for compressed ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// The least of the records' timestamps, relative to the batch's first.
+    pub timestamp_delta_min: i64,
+    /// The first record without a key.
+    pub keyless: Option<usize>,
+}
+
 /// Checks the one batch that a producer sent for a partition: all of `bytes`, whole, right checksum,
 /// consistent counts, a known codec, a sensible producer. Uncompressed records are walked by their lengths.
 ///
 /// # Errors
 /// The first rule that the batch breaks.
 pub fn parse_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
-    let header = BatchHeader::parse(bytes)?;
-    if header.batch_bytes != bytes.len() {
-        return Err(BatchError::Truncated { have: bytes.len(), need: header.batch_bytes });
-    }
+    parse_produced_records(bytes).map(|(header, _)| header)
+}
+
+/// The same, with what was found on the way.
+///
+/// # Errors
+/// As `parse_produced`.
+pub fn parse_produced_records(bytes: &[u8]) -> Result<(BatchHeader, RecordFacts), BatchError> {
+    let header = parse_single(bytes)?;
     let computed = checksum(bytes);
     if computed != header.crc {
         return Err(BatchError::Checksum { stored: header.crc, computed });
@@ -209,30 +237,35 @@ pub fn parse_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     if header.is_control() {
         return Err(BatchError::Control);
     }
-    check_producer(&header)?;
-    if header.codec() == 0 {
-        walk_records(&bytes[BATCH_HEADER_BYTES..], records as usize)?;
+    if header.base_offset != Offset::ZERO {
+        return Err(BatchError::BaseOffset(header.base_offset));
     }
-    Ok(header)
+    check_producer(&header)?;
+    let facts = match header.codec() {
+        0 => walk_records(&bytes[BATCH_HEADER_BYTES..], records as usize)?,
+        _ => RecordFacts::default(),
+    };
+    Ok((header, facts))
 }
 
-/// KIP-98: a batch names a producer id, an epoch and a sequence together or none of them.
+/// KIP-98: a batch that names a producer numbers its records. (Whether the epoch is right is for the
+/// partition to say.)
 fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
     let BatchHeader { producer_id, producer_epoch: epoch, base_sequence: sequence, .. } = *header;
-    let named = producer_id >= 0 && epoch >= 0 && sequence >= 0;
-    let anonymous = producer_id == NO_PRODUCER_ID;
-    if named || (anonymous && !header.is_transactional()) {
-        return Ok(());
+    if header.has_producer() && sequence < 0 || !header.has_producer() && header.is_transactional()
+    {
+        return Err(BatchError::Producer { producer_id, epoch, sequence });
     }
-    Err(BatchError::Producer { producer_id, epoch, sequence })
+    Ok(())
 }
 
 /// Follows the records' length prefixes: exactly `count` of them must fill `records`, with ascending
 /// offset deltas. Reads a few bytes of each record, about 2 ns.
-fn walk_records(records: &[u8], count: usize) -> Result<(), BatchError> {
+fn walk_records(records: &[u8], count: usize) -> Result<RecordFacts, BatchError> {
     if records.len() / RECORD_BYTES_MIN < count {
         return Err(BatchError::Records("more records claimed than the bytes can hold"));
     }
+    let mut facts = RecordFacts::default();
     let mut rest = records;
     for expected in 0..count {
         let (length, after) =
@@ -242,15 +275,22 @@ fn walk_records(records: &[u8], count: usize) -> Result<(), BatchError> {
             .filter(|length| *length <= after.len() && *length >= RECORD_BYTES_MIN - 1)
             .ok_or(BatchError::Records("a record's length leaves the batch"))?;
         let (record, next) = after.split_at(length);
-        // Attributes (one byte), timestamp delta, offset delta.
-        let delta = varint(&record[1..]).and_then(|(_, rest)| varint(rest));
-        if delta.is_none_or(|(delta, _)| delta != expected as i64) {
+        let cut = BatchError::Records("a record's fields leave the record");
+        // Attributes (one byte), timestamp delta, offset delta, length of the key.
+        let (timestamp_delta, fields) = varint(&record[1..]).ok_or(cut)?;
+        let (offset_delta, fields) = varint(fields).ok_or(cut)?;
+        let (key_length, _) = varint(fields).ok_or(cut)?;
+        if offset_delta != expected as i64 {
             return Err(BatchError::Records("a record's offset delta is out of order"));
+        }
+        facts.timestamp_delta_min = facts.timestamp_delta_min.min(timestamp_delta);
+        if key_length < 0 && facts.keyless.is_none() {
+            facts.keyless = Some(expected);
         }
         rest = next;
     }
     if rest.is_empty() {
-        Ok(())
+        Ok(facts)
     } else {
         Err(BatchError::Records("bytes remain after the last record"))
     }
@@ -356,7 +396,8 @@ mod tests {
 
     #[test]
     fn header_fields_are_read_where_kafka_writes_them() {
-        let header = parse_produced(&sample()).unwrap();
+        let (header, facts) = parse_produced_records(&sample()).unwrap();
+        assert_eq!(facts, RecordFacts { timestamp_delta_min: 0, keyless: Some(0) });
         assert_eq!(header.record_count, 3);
         assert_eq!(header.last_offset(), Offset(2));
         assert_eq!((header.producer_id, header.producer_epoch), (7, 0));
@@ -381,6 +422,7 @@ mod tests {
         check(|b| b[57..61].copy_from_slice(&(-1i32).to_be_bytes()), count(-1, 2));
         check(|b| b[22] = 5, Err(BatchError::Codec(5)));
         check(|b| b[22] = 0b10_0000, Err(BatchError::Control));
+        check(|b| b[7] = 3, Err(BatchError::BaseOffset(Offset(3))));
         check(
             |b| b[53..57].copy_from_slice(&(-1i32).to_be_bytes()),
             Err(BatchError::Producer { producer_id: 7, epoch: 0, sequence: -1 }),
