@@ -402,7 +402,9 @@ fn data_of(
     match outcome {
         Outcome::Error(code) => {
             data.error_code = code;
-            data.aborted_transactions = Some(Vec::new());
+            if matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
+                data.aborted_transactions = Some(Vec::new());
+            }
         }
         Outcome::Diverging(end) => data.diverging_epoch = end,
         Outcome::Read(reading) => {
