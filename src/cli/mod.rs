@@ -4,9 +4,18 @@
 //! says whose fault it was: 0 done, 1 it failed, 2 the arguments were wrong. A reader that goes away
 //! (`corelog consume ... | head`) ends a command quietly.
 
+mod cluster;
+mod connect;
+mod consume;
+mod dump;
+mod input;
+mod json;
 mod logging;
+mod moment;
 mod output;
+mod produce;
 mod serve;
+mod topic;
 
 pub use output::Failure;
 
@@ -28,6 +37,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Topic(topic::Topic),
+    Produce(Box<produce::Produce>),
+    Consume(Box<consume::Consume>),
+    Cluster(cluster::Cluster),
+    Dump(dump::Dump),
     Completions(Completions),
 }
 
@@ -55,6 +69,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     };
     match arguments.command {
         Command::Serve(serve) => serve.run(),
+        Command::Topic(topic) => topic.run(),
+        Command::Produce(produce) => produce.run(),
+        Command::Consume(consume) => consume.run(),
+        Command::Cluster(cluster) => cluster.run(),
+        Command::Dump(dump) => dump.run(),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "corelog", &mut script);

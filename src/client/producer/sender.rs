@@ -313,11 +313,14 @@ impl Shared {
 
 async fn ask_identity(client: Client) -> Finished {
     let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
-    let answer = client.call_any(&request).await.and_then(|response| {
-        let what = || "asking for a producer id".to_string();
-        ClientError::check(response.error_code, None, what)?;
+    let limit = client.options().request_limit;
+    let what = "asking for a producer id";
+    let ask = async || {
+        let response = client.any().await?.call(&request, limit).await?;
+        ClientError::check(response.error_code, None, || what.to_string())?;
         Ok((response.producer_id, response.producer_epoch))
-    });
+    };
+    let answer = client.retry(what, ask).await;
     Finished::Identity(answer)
 }
 
