@@ -25,6 +25,7 @@ pub async fn handle(
     for topic in &request.topics {
         *counts.entry(topic.name.clone()).or_default() += 1;
     }
+    // In the order of the request; those that the controller is asked for are filled in after.
     let mut results = Vec::new();
     let mut accepted = Vec::new();
     let is_excessive =
@@ -32,11 +33,17 @@ pub async fn handle(
     for topic in request.topics.iter().filter(|topic| counts[&topic.name] == 1) {
         match examine(control_plane, topic, is_excessive) {
             Ok(new) if request.validate_only => results.push(described(control_plane, &new, None)),
-            Ok(new) => accepted.push(new),
+            Ok(new) => {
+                accepted.push((results.len(), new));
+                results.push(CreatableTopicResult::default());
+            }
             Err(refusal) => results.push(refused(&topic.name, refusal)),
         }
     }
-    results.extend(create(control_plane, accepted).await);
+    let (places, accepted): (Vec<usize>, Vec<NewTopic>) = accepted.into_iter().unzip();
+    for (place, result) in places.into_iter().zip(create(control_plane, accepted).await) {
+        results[place] = result;
+    }
     let twice = counts.into_iter().filter(|(_, count)| *count > 1);
     let refusal = || (ErrorCode::InvalidRequest, "Duplicate topic name.".to_string());
     results.extend(twice.map(|(name, _)| refused(&name, refusal())));

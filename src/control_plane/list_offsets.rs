@@ -143,6 +143,7 @@ async fn find(
         LATEST => Ok(at(bounds.high_watermark, bounds.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => Ok(at(bounds.log_start, bounds.log_start_epoch)),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(Found::NONE),
+        _ if bounds.log_start >= bounds.high_watermark => Ok(Found::NONE),
         MAX_TIMESTAMP => find_record(control_plane, &located, None, bounds.log_start).await,
         time => {
             let time = Some(Timestamp(time));

@@ -420,6 +420,10 @@ impl Partition {
             }
             let start = index.locate(index.locate_time(timestamp).max(from));
             drop(index);
+            if start >= end {
+                // Nothing is there to look at: the active segment may not even have a file yet.
+                continue;
+            }
             let mut found = None;
             self.scan_headers(base, start, end, |header, position| {
                 let holds = header.max_timestamp >= timestamp && header.next_offset() > from;
