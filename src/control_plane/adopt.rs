@@ -208,3 +208,6 @@ async fn read_log_starts(directory: &Path) -> Result<BTreeMap<String, Offset>, M
     });
     Ok(starts.collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,135 @@
+//! Data directories as Apache Kafka and crashes leave them, on the simulated disk.
 
+use crate::config::Config;
+use crate::control_plane::harness::{self, DATA, Host};
+use crate::runtime::sim::{Simulation, disk};
+use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
+use crate::shard::request::PartitionKey;
+use crate::types::{Offset, TopicId};
+use crate::wire::compression::Codec;
+use crate::wire::records::{BatchBuilder, ProducerSequence};
+
+const ID: TopicId = TopicId([0x5a; 16]);
+
+/// A partition's folder with a batch of three records at offset 0.
+fn put_partition(folder: &str, id: TopicId) {
+    let path = |name: &str| format!("{DATA}/{folder}/{name}");
+    disk().put_directory(format!("{DATA}/{folder}")).unwrap();
+    let metadata = format!("version: 0\ntopic_id: {id}");
+    disk().put_file(path("partition.metadata"), metadata.as_bytes()).unwrap();
+    let epochs = b"0\n2\n0 0\n4 2\n";
+    disk().put_file(path("leader-epoch-checkpoint"), epochs).unwrap();
+    let mut batch = BatchBuilder::new(Codec::None);
+    for number in 0..3 {
+        let value = format!("value {number}").into_bytes();
+        batch.push(crate::types::Timestamp(1000 + number), None, Some(&value), &[]);
+    }
+    let batch = batch.build(ProducerSequence::NONE);
+    disk().put_file(path("00000000000000000000.log"), &batch).unwrap();
+}
+
+/// Topics with their partitions' leader epochs and log starts, as shard 0 sees them.
+fn seen(host: &Host) -> Vec<(String, Vec<(i32, i64)>)> {
+    let image = host.shards[0].image();
+    let places = |topic: &crate::shard::image::Topic| {
+        let places = topic.partitions.iter();
+        places.map(|place| (place.leader_epoch, place.log_start.0)).collect()
+    };
+    image.topics().map(|topic| (topic.name.to_string(), places(topic))).collect()
+}
+
+#[test]
+fn what_kafka_wrote_is_served_under_its_id_and_stays_after_a_restart() {
+    let simulation = Simulation::new(1);
+    simulation.run(async {
+        put_partition("flights-0", ID);
+        put_partition("flights-1", ID);
+        put_partition("__consumer_offsets-3", TopicId([9; 16]));
+        disk().put_directory(format!("{DATA}/not a partition")).unwrap();
+        let starts = b"0\n1\nflights 1 2\n";
+        disk().put_file(format!("{DATA}/log-start-offset-checkpoint"), starts).unwrap();
+    });
+    for shards in [1, 2] {
+        simulation.run(async {
+            let host = harness::start(shards).await;
+            let partitions = seen(&host);
+            assert_eq!(partitions.len(), 1);
+            assert_eq!(partitions[0].0, "flights");
+            let starts: Vec<i64> = partitions[0].1.iter().map(|(_, start)| *start).collect();
+            assert_eq!(starts, [0, 2]);
+            assert!(partitions[0].1.iter().all(|(epoch, _)| *epoch >= 4));
+            let image = host.shards[0].image();
+            let topic = image.topic_by_id(ID).expect("its own id");
+            assert_eq!(topic.log_config.retention_ms, -1, "nothing is deleted unasked");
+            for (index, place) in (0..).zip(&topic.partitions) {
+                let key = PartitionKey { topic_id: ID, index };
+                let log = host.shards[place.shard.index()].partition(key).unwrap();
+                assert_eq!(log.fault(), None);
+                assert_eq!(log.log_start(), Offset(i64::from(index) * 2));
+                assert_eq!(log.high_watermark(), Offset(3));
+            }
+        });
+        simulation.crash();
+    }
+}
+
+#[test]
+fn partitions_behind_a_gap_are_left_alone() {
+    let simulation = Simulation::new(2);
+    simulation.run(async {
+        put_partition("gap-0", ID);
+        put_partition("gap-2", ID);
+        put_partition("headless-1", TopicId([7; 16]));
+        put_partition("two-ids-0", TopicId([1; 16]));
+        put_partition("two-ids-1", TopicId([2; 16]));
+        let host = harness::start(1).await;
+        let names: Vec<_> = seen(&host).into_iter().map(|(name, all)| (name, all.len())).collect();
+        assert_eq!(names, [("gap".to_string(), 1), ("two-ids".to_string(), 1)]);
+        let files = disk().files();
+        assert!(files.iter().any(|file| file.contains("gap-2/0000")), "{files:?}");
+    });
+}
+
+#[test]
+fn files_of_a_deleted_topic_are_removed_and_not_adopted() {
+    let simulation = Simulation::new(3);
+    simulation.run(async {
+        let host = harness::start(1).await;
+        let overrides = Default::default();
+        let topic = NewTopic { name: "gone".into(), partitions: 1, places: None, overrides };
+        let made = host.shards[0].control(ControlRequest::CreateTopics(vec![topic])).await;
+        let ControlReply::CreateTopics(made) = made else { panic!("{made:?}") };
+        let id = made[0].clone().unwrap();
+        host.shards[0].control(ControlRequest::DeleteTopics(vec![id])).await;
+        // As a crash between the record and the removal of the files leaves it.
+        put_partition("gone-0", id);
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(1).await;
+        assert_eq!(seen(&host), []);
+        let files = disk().files();
+        assert!(!files.iter().any(|file| file.contains("gone")), "{files:?}");
+    });
+}
+
+#[test]
+fn a_folder_in_the_way_of_a_known_topic_refuses_to_start() {
+    let simulation = Simulation::new(4);
+    simulation.run(async {
+        let host = harness::start(1).await;
+        let overrides = Default::default();
+        let topic = NewTopic { name: "here".into(), partitions: 1, places: None, overrides };
+        host.shards[0].control(ControlRequest::CreateTopics(vec![topic])).await;
+    });
+    simulation.kill();
+    simulation.run(async {
+        put_partition("here-0", ID);
+        let refused = harness::try_start(1, Config::default()).await.map(|_| ()).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.starts_with("/data/here-0 holds topic id WlpaWlpaWlpaWlpaWlpaWg"), "{text}");
+        assert!(text.ends_with("move the folder away"), "{text}");
+        let files = disk().files();
+        assert!(files.iter().any(|file| file.contains("here-0/0000")), "{files:?}");
+    });
+}

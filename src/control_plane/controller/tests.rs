@@ -1,3 +1,5 @@
+//! The controller with all shards of a host, on the simulation.
+
 use super::*;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::control_plane::metadata_log::FILE_NAME;

@@ -1,3 +1,5 @@
+//! Crashes, torn tails and damage, on the simulated disk.
+
 use super::*;
 use crate::runtime::sim::{Simulation, Stop, for_each_seed};
 use std::cell::RefCell;
