@@ -187,3 +187,6 @@ impl Asked<'_> {
         Ok(encode_response::<R>(&response, version, self.header.correlation_id))
     }
 }
+
+#[cfg(test)]
+mod tests;
