@@ -10,6 +10,7 @@
 Needs Java and Maven for 'make' (kafka-reference.sh), nothing but Python for 'check', where records in snappy, lz4 and zstd
 batches are compared by the batch's bytes.
 """
+
 import collections
 import hashlib
 import json
@@ -33,11 +34,27 @@ def say(result, what, why=""):
 
 
 def make_topic(c, name, partitions, **configs):
-    made = c.call("CreateTopics", 7, timeout_ms=10000, topics=[{"name": name, "num_partitions": partitions, "replication_factor": 1, "configs": [
-        {"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}])["topics"][0]
+    made = c.call(
+        "CreateTopics",
+        7,
+        timeout_ms=10000,
+        topics=[
+            {
+                "name": name,
+                "num_partitions": partitions,
+                "replication_factor": 1,
+                "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()],
+            }
+        ],
+    )["topics"][0]
     assert made["error_code"] == 0, made
     for _ in range(200):
-        t = c.call("ListOffsets", 7, replica_id=-1, topics=[{"name": name, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(partitions)]}])["topics"][0]
+        t = c.call(
+            "ListOffsets",
+            7,
+            replica_id=-1,
+            topics=[{"name": name, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(partitions)]}],
+        )["topics"][0]
         if not any(p["error_code"] for p in t["partitions"]):
             return
         time.sleep(0.05)
@@ -46,7 +63,13 @@ def make_topic(c, name, partitions, **configs):
 
 def produce(c, topic, partition, records, acks=-1):
     for _ in range(300):
-        answer = c.call("Produce", 9, acks=acks, timeout_ms=10000, topic_data=[{"name": topic, "partition_data": [{"index": partition, "records": records}]}])
+        answer = c.call(
+            "Produce",
+            9,
+            acks=acks,
+            timeout_ms=10000,
+            topic_data=[{"name": topic, "partition_data": [{"index": partition, "records": records}]}],
+        )
         p = answer["responses"][0]["partition_responses"][0]
         if p["error_code"] not in (3, 5, 6):  # not leading yet, after a start
             break
@@ -57,7 +80,12 @@ def produce(c, topic, partition, records, acks=-1):
 
 def bound(c, topic, partition, timestamp):
     for _ in range(300):
-        p = c.call("ListOffsets", 7, replica_id=-1, topics=[{"name": topic, "partitions": [{"partition_index": partition, "timestamp": timestamp}]}])["topics"][0]["partitions"][0]
+        p = c.call(
+            "ListOffsets",
+            7,
+            replica_id=-1,
+            topics=[{"name": topic, "partitions": [{"partition_index": partition, "timestamp": timestamp}]}],
+        )["topics"][0]["partitions"][0]
         if p["error_code"] not in (3, 5, 6):
             break
         time.sleep(0.1)
@@ -76,7 +104,19 @@ def contents(c):
             bounds = [bound(c, t["name"], n, s) for s in (-2, -1)]
             seen, at = [], bounds[0]
             while at < bounds[1]:
-                answer = c.call("Fetch", 12, max_wait_ms=500, min_bytes=1, max_bytes=1 << 20, topics=[{"topic": t["name"], "partitions": [{"partition": n, "fetch_offset": at, "partition_max_bytes": 1 << 20}]}])
+                answer = c.call(
+                    "Fetch",
+                    12,
+                    max_wait_ms=500,
+                    min_bytes=1,
+                    max_bytes=1 << 20,
+                    topics=[
+                        {
+                            "topic": t["name"],
+                            "partitions": [{"partition": n, "fetch_offset": at, "partition_max_bytes": 1 << 20}],
+                        }
+                    ],
+                )
                 got = answer["responses"][0]["partitions"][0]
                 whole = [b for b in batches(got["records"] or b"") if "torn" not in b]
                 if got["error_code"] or not whole:
@@ -86,9 +126,33 @@ def contents(c):
                     if b["base_offset"] + b["last_offset_delta"] < at:
                         continue
                     at = b["base_offset"] + b["last_offset_delta"] + 1
-                    seen.append([b[k] for k in ("base_offset", "last_offset_delta", "count", "attributes", "base_timestamp", "max_timestamp", "producer_id", "producer_epoch", "base_sequence", "crc")] + [b["crc_ok"]])
+                    seen.append(
+                        [
+                            b[k]
+                            for k in (
+                                "base_offset",
+                                "last_offset_delta",
+                                "count",
+                                "attributes",
+                                "base_timestamp",
+                                "max_timestamp",
+                                "producer_id",
+                                "producer_epoch",
+                                "base_sequence",
+                                "crc",
+                            )
+                        ]
+                        + [b["crc_ok"]]
+                    )
             digest = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
-            parts[str(n)] = {"start": bounds[0], "end": bounds[1], "batches": len(seen), "digest": digest, "first": seen[:1], "last": seen[-1:]}
+            parts[str(n)] = {
+                "start": bounds[0],
+                "end": bounds[1],
+                "batches": len(seen),
+                "digest": digest,
+                "first": seen[:1],
+                "last": seen[-1:],
+            }
         out[t["name"]] = {"id": str(t["topic_id"]), "partitions": parts}
     return out
 
@@ -98,7 +162,19 @@ def write_topics(c):
     make_topic(c, "adopt-plain", 3)
     for p in range(3):
         for n in range(40):
-            produce(c, "adopt-plain", p, batch([{"value": b"%d-%d" % (n, i), "key": b"k%d" % i, "headers": [("h", b"1"), ("null", None)]} for i in range(5)] + [{"value": None, "key": b"gone"}], timestamp=stamp + n * 1000))
+            produce(
+                c,
+                "adopt-plain",
+                p,
+                batch(
+                    [
+                        {"value": b"%d-%d" % (n, i), "key": b"k%d" % i, "headers": [("h", b"1"), ("null", None)]}
+                        for i in range(5)
+                    ]
+                    + [{"value": None, "key": b"gone"}],
+                    timestamp=stamp + n * 1000,
+                ),
+            )
     make_topic(c, "adopt-gzip", 1)
     for n in range(30):
         produce(c, "adopt-gzip", 0, batch([b"value %d" % i * 20 for i in range(50)], attributes=1, timestamp=stamp + n))
@@ -107,9 +183,21 @@ def write_topics(c):
     for p in range(2):
         for n in range(60):
             produce(c, "adopt-segments", p, batch([os.urandom(60_000)], timestamp=stamp + n * 1000))
-    c.call("DeleteRecords", 2, timeout_ms=10000, topics=[{"name": "adopt-segments", "partitions": [{"partition_index": 1, "offset": 25}]}])
+    c.call(
+        "DeleteRecords",
+        2,
+        timeout_ms=10000,
+        topics=[{"name": "adopt-segments", "partitions": [{"partition_index": 1, "offset": 25}]}],
+    )
     make_topic(c, "adopt-idempotent", 1)
-    pid = next(a for a in (c.call("InitProducerId", 4, transactional_id=None, transaction_timeout_ms=60000) for _ in iter(lambda: time.sleep(0.1), 1)) if a["error_code"] == 0)["producer_id"]
+    pid = next(
+        a
+        for a in (
+            c.call("InitProducerId", 4, transactional_id=None, transaction_timeout_ms=60000)
+            for _ in iter(lambda: time.sleep(0.1), 1)
+        )
+        if a["error_code"] == 0
+    )["producer_id"]
     now = int(time.time() * 1000)
     for n in range(10):
         produce(c, "adopt-idempotent", 0, batch([b"x", b"y"], producer_id=pid, epoch=0, sequence=2 * n, timestamp=now))
@@ -153,8 +241,27 @@ def make(to):
         # Batches in the other codecs, by clients that have them.
         for codec in ("snappy", "lz4", "zstd"):
             for key in ("a", "b"):
-                subprocess.run([os.path.join(HERE, "kafka-reference.sh"), "tool", "org.apache.kafka.tools.ProducerPerformance", "--topic", f"adopt-{codec}", "--num-records", "500", "--record-size", "300",
-                                "--throughput", "-1", "--producer-props", f"bootstrap.servers={broker.bootstrap}", f"compression.type={codec}", "batch.size=4000"], check=True, capture_output=True)
+                subprocess.run(
+                    [
+                        os.path.join(HERE, "kafka-reference.sh"),
+                        "tool",
+                        "org.apache.kafka.tools.ProducerPerformance",
+                        "--topic",
+                        f"adopt-{codec}",
+                        "--num-records",
+                        "500",
+                        "--record-size",
+                        "300",
+                        "--throughput",
+                        "-1",
+                        "--producer-props",
+                        f"bootstrap.servers={broker.bootstrap}",
+                        f"compression.type={codec}",
+                        "batch.size=4000",
+                    ],
+                    check=True,
+                    capture_output=True,
+                )
         with Connection(broker.bootstrap) as c:
             expected = {"clean": contents(c), **idempotent}
         broker.stop()
@@ -172,7 +279,10 @@ def make(to):
     with open(os.path.join(to, "expected.json"), "w") as f:
         json.dump(expected, f, indent=1)
     for kind in ("clean", "killed"):
-        say("ok", f"made {to}/{kind}: {sum(len(t['partitions']) for t in expected[kind].values())} partitions of {len(expected[kind])} topics")
+        say(
+            "ok",
+            f"made {to}/{kind}: {sum(len(t['partitions']) for t in expected[kind].values())} partitions of {len(expected[kind])} topics",
+        )
 
 
 def differences(want, got):
@@ -204,10 +314,22 @@ def check(source):
                     continue
                 end = expected[kind]["adopt-plain"]["partitions"]["1"]["end"]
                 got = produce(c, "adopt-plain", 1, batch([b"new"]))
-                say("ok" if got == end else "FAIL", f"{kind}: produced to", "" if got == end else f"at {got}, not {end}")
-                last = batch([b"x", b"y"], producer_id=expected["producer_id"], epoch=0, sequence=18, timestamp=expected["timestamp"])
+                say(
+                    "ok" if got == end else "FAIL", f"{kind}: produced to", "" if got == end else f"at {got}, not {end}"
+                )
+                last = batch(
+                    [b"x", b"y"],
+                    producer_id=expected["producer_id"],
+                    epoch=0,
+                    sequence=18,
+                    timestamp=expected["timestamp"],
+                )
                 got = produce(c, "adopt-idempotent", 0, last)
-                say("ok" if got == 18 else "FAIL", f"{kind}: an idempotent producer's last batch again", "" if got == 18 else f"at {got}, not 18")
+                say(
+                    "ok" if got == 18 else "FAIL",
+                    f"{kind}: an idempotent producer's last batch again",
+                    "" if got == 18 else f"at {got}, not 18",
+                )
                 after = contents(c)
             code = broker.stop()
             say("ok" if code in (0, 143) else "FAIL", f"{kind}: stops", "" if code in (0, 143) else f"exit code {code}")

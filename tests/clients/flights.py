@@ -19,6 +19,7 @@ timestamps are over a day old, and then takes rows twice: 'kill' needs this ther
 lanes: confluent-kafka, kcat, the Java driver and the Go programs, as lab.sh makes them; a lane without is skipped, and
 fails if CI=true.
 """
+
 import collections
 import csv
 import datetime
@@ -37,7 +38,9 @@ from kafka_wire import HERE
 from managed import Broker
 
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
-LAB = os.environ.get("CORELOG_LAB_DIR") or ("/work/lab-cache" if os.access("/work", os.W_OK) else os.path.join(tempfile.gettempdir(), "corelog-lab"))
+LAB = os.environ.get("CORELOG_LAB_DIR") or (
+    "/work/lab-cache" if os.access("/work", os.W_OK) else os.path.join(tempfile.gettempdir(), "corelog-lab")
+)
 WORK = os.path.join(LAB, "flights")
 CI = os.environ.get("CI") == "true"
 PARTITIONS, ROWS = 8, 336_776
@@ -52,9 +55,17 @@ def say(result, what, why=""):
 
 # ------------------------------------------------------------------ the rows
 
+
 def find_zip():
-    places = [os.environ.get("FLIGHTS")] if os.environ.get("FLIGHTS") else [
-        os.path.join(REPOSITORY, "data", "flights.csv.zip"), os.path.join(REPOSITORY, "..", "shared", "data", "flights.csv.zip"), "/work/shared/data/flights.csv.zip"]
+    places = (
+        [os.environ.get("FLIGHTS")]
+        if os.environ.get("FLIGHTS")
+        else [
+            os.path.join(REPOSITORY, "data", "flights.csv.zip"),
+            os.path.join(REPOSITORY, "..", "shared", "data", "flights.csv.zip"),
+            "/work/shared/data/flights.csv.zip",
+        ]
+    )
     return next((p for p in places if os.path.exists(p)), None)
 
 
@@ -74,7 +85,11 @@ def prepare(source):
                 line = line.rstrip("\r\n")
                 row = next(csv.reader([line])) if '"' in line else line.split(",")
                 if row[hour] not in times:
-                    times[row[hour]] = int(time.time() * 1000) if now else int(datetime.datetime.fromisoformat(row[hour].replace("Z", "+00:00")).timestamp() * 1000)
+                    times[row[hour]] = (
+                        int(time.time() * 1000)
+                        if now
+                        else int(datetime.datetime.fromisoformat(row[hour].replace("Z", "+00:00")).timestamp() * 1000)
+                    )
                 out.write(f"{times[row[hour]]}\t{row[carrier]}\t{line}\n")
         with open(path + ".of", "w") as f:
             f.write(stamp)
@@ -88,30 +103,60 @@ def prepare(source):
 
 # ------------------------------------------------------------------ writers and readers
 
+
 def program(name):
     path = os.path.join(LAB, name)
     return path if os.path.exists(path) else None
 
 
-JAVA = ["java", "-Xmx384m", "-XX:+UseSerialGC", "-cp", f"{LAB}/java/classes:{LAB}/java/dependency/*", "lab.Flights"] if program("java/classes/lab/Flights.class") else None
+JAVA = (
+    ["java", "-Xmx384m", "-XX:+UseSerialGC", "-cp", f"{LAB}/java/classes:{LAB}/java/dependency/*", "lab.Flights"]
+    if program("java/classes/lab/Flights.class")
+    else None
+)
 FRANZ = [program("go/franz")] if program("go/franz") else None
-PYTHON = [program("venv/bin/python"), os.path.join(HERE, "flights_confluent.py")] if program("venv/bin/python") else None
+PYTHON = (
+    [program("venv/bin/python"), os.path.join(HERE, "flights_confluent.py")] if program("venv/bin/python") else None
+)
 KCAT = [shutil.which("kcat")] if shutil.which("kcat") else None
 
 
 def kcat_produce(bootstrap, topic, rows, ledger):
     """kcat has neither timestamps nor a ledger: keys and values only."""
-    with open(rows) as f:
-        cut = subprocess.Popen(["cut", "-f2-", rows], stdout=subprocess.PIPE)
-        done = subprocess.run(KCAT + ["-b", bootstrap, "-P", "-t", topic, "-K", "\t", "-X", "linger.ms=50", "-X", "queue.buffering.max.messages=500000"], stdin=cut.stdout, capture_output=True, text=True)
-        cut.wait()
+    cut = subprocess.Popen(["cut", "-f2-", rows], stdout=subprocess.PIPE)
+    done = subprocess.run(
+        KCAT
+        + [
+            "-b",
+            bootstrap,
+            "-P",
+            "-t",
+            topic,
+            "-K",
+            "\t",
+            "-X",
+            "linger.ms=50",
+            "-X",
+            "queue.buffering.max.messages=500000",
+        ],
+        stdin=cut.stdout,
+        capture_output=True,
+        text=True,
+    )
+    cut.wait()
     return done.returncode, done.stderr
 
 
 def writer_command(writer, topic, rows, ledger, kill):
     """The command line of a writer's lane."""
-    small = {"java": ["batch.size=4096", "linger.ms=0", "retry.backoff.max.ms=500", "reconnect.backoff.max.ms=200"],
-             "confluent": ["batch.size=4096", "linger.ms=1", "retry.backoff.ms=50", "reconnect.backoff.max.ms=200"]} if kill else {}
+    small = (
+        {
+            "java": ["batch.size=4096", "linger.ms=0", "retry.backoff.max.ms=500", "reconnect.backoff.max.ms=200"],
+            "confluent": ["batch.size=4096", "linger.ms=1", "retry.backoff.ms=50", "reconnect.backoff.max.ms=200"],
+        }
+        if kill
+        else {}
+    )
     kind, *settings = writer
     if kind == "java":
         return JAVA and JAVA + ["produce", topic, rows, ledger] + small.get("java", []) + settings
@@ -126,7 +171,8 @@ READERS = {
     "java": lambda topic, out: JAVA and JAVA + ["read", topic, out],
     "franz": lambda topic, out: FRANZ and FRANZ + ["read", topic, out],
     "confluent": lambda topic, out: PYTHON and PYTHON + ["read", topic, out],
-    "kcat": lambda topic, out: KCAT and ["sh", "-c", f"exec kcat -b $BOOTSTRAP -C -t {topic} -o beginning -e -q -f '%p\\t%o\\t%T\\t%k\\t%s\\n' >{out}"],
+    "kcat": lambda topic, out: KCAT
+    and ["sh", "-c", f"exec kcat -b $BOOTSTRAP -C -t {topic} -o beginning -e -q -f '%p\\t%o\\t%T\\t%k\\t%s\\n' >{out}"],
 }
 # lane: (writer and its settings, reader, idempotent)
 LANES = {
@@ -140,21 +186,41 @@ LANES = {
     "java default to confluent-kafka": (("java",), "confluent", True),
     "franz-go to kcat": (("franz",), "kcat", True),
 }
-KILL_LANES = ["java default to confluent-kafka", "confluent-kafka idempotent to java", "franz-go to kcat", "librdkafka lz4 to franz-go"]
+KILL_LANES = [
+    "java default to confluent-kafka",
+    "confluent-kafka idempotent to java",
+    "franz-go to kcat",
+    "librdkafka lz4 to franz-go",
+]
 
 
 def run(command, bootstrap, seconds=180):
-    return subprocess.run(command, env={**os.environ, "BOOTSTRAP": bootstrap}, capture_output=True, text=True, timeout=seconds)
+    return subprocess.run(
+        command, env={**os.environ, "BOOTSTRAP": bootstrap}, capture_output=True, text=True, timeout=seconds
+    )
 
 
 def make_topic(bootstrap, topic):
     from kafka_wire import Connection
+
     with Connection(bootstrap.split(",")[0]) as c:
-        made = c.call("CreateTopics", 5, timeout_ms=10000, topics=[{"name": topic, "num_partitions": PARTITIONS, "replication_factor": 1}])["topics"][0]
+        made = c.call(
+            "CreateTopics",
+            5,
+            timeout_ms=10000,
+            topics=[{"name": topic, "num_partitions": PARTITIONS, "replication_factor": 1}],
+        )["topics"][0]
         if made["error_code"]:
             raise RuntimeError(f"{topic}: {made}")
         for _ in range(200):
-            t = c.call("ListOffsets", 5, replica_id=-1, topics=[{"name": topic, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(PARTITIONS)]}])["topics"][0]
+            t = c.call(
+                "ListOffsets",
+                5,
+                replica_id=-1,
+                topics=[
+                    {"name": topic, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(PARTITIONS)]}
+                ],
+            )["topics"][0]
             if all(p["error_code"] == 0 for p in t["partitions"]):
                 return
             time.sleep(0.05)
@@ -162,6 +228,7 @@ def make_topic(bootstrap, topic):
 
 
 # ------------------------------------------------------------------ checking
+
 
 def check(rows, topic, dump, ledger, times, idempotent, killed):
     """What is wrong, or None. `times`: whether timestamps were set by the writer."""
@@ -258,6 +325,7 @@ def read_and_check(lane, topic, bootstrap, rows, killed=False, reader=None):
 
 # ------------------------------------------------------------------ modes
 
+
 def lanes(pattern, names):
     return [n for n in names if re.search(pattern, n)]
 
@@ -335,7 +403,11 @@ def kill(broker, rows_path, rows, pattern):
             code = "not done in 300 s"
         log.seek(0)
         text = log.read()
-        why = f"writer: {code}: {text[-300:]}" if code else f"only {done} of {kills} kills in time" if done < kills else ""
+        why = (
+            f"writer: {code}: {text[-300:]}"
+            if code
+            else f"only {done} of {kills} kills in time" if done < kills else ""
+        )
         say("FAIL" if why else "ok", f"kill, {lane}: {done} kills, written in {time.monotonic() - started:.1f} s", why)
         topics[lane] = topic
         read_and_check(lane, topic, broker.bootstrap, rows, True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """confluent-kafka's (librdkafka's) part of flights.py; the same commands and files as java/.../Flights.java."""
+
 import os
 import sys
 
@@ -12,6 +13,7 @@ def produce(topic, rows, ledger, *settings):
     producer = Producer({**BASE, "queue.buffering.max.messages": 50000, **dict(s.split("=", 1) for s in settings)})
     acknowledged, failed = 0, []
     with open(ledger, "w") as out, open(rows, "rb") as f:
+
         def delivered(n):
             def report(err, msg):
                 nonlocal acknowledged
@@ -20,7 +22,9 @@ def produce(topic, rows, ledger, *settings):
                 else:
                     acknowledged += 1
                     out.write(f"{n}\t{msg.partition()}\t{msg.offset()}\n")
+
             return report
+
         for n, line in enumerate(f):
             stamp, key, value = line.rstrip(b"\n").split(b"\t", 2)
             while True:
@@ -39,7 +43,15 @@ def produce(topic, rows, ledger, *settings):
 
 
 def read(topic, out):
-    consumer = Consumer({**BASE, "group.id": "flights", "enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "error"})
+    consumer = Consumer(
+        {
+            **BASE,
+            "group.id": "flights",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        }
+    )
     partitions = sorted(consumer.list_topics(topic, 10).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
     ended, silent = set(), 0

@@ -1,4 +1,5 @@
 """A broker process that the lab starts, stops, kills and watches: from a command line with DIR and PORT in it."""
+
 import os
 import shlex
 import shutil

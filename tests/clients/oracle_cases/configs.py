@@ -1,0 +1,202 @@
+"""DescribeConfigs, IncrementalAlterConfigs, AlterConfigs."""
+
+import time
+
+from kafka_wire import batch
+
+from oracle_cases.asker import PREFIX, case
+
+
+def by_name(configs):
+    return {
+        c["name"]: {k: v for k, v in c.items() if k not in ("name", "documentation")}
+        for c in sorted(configs, key=lambda c: c["name"])
+    }
+
+
+def describe(a, kind, name, keys=None, version=4, **more):
+    answer = a.attempt(
+        "DescribeConfigs",
+        version,
+        resources=[{"resource_type": kind, "resource_name": name, "configuration_keys": keys}],
+        **more,
+    )
+    return answer if isinstance(answer, str) else [{**r, "configs": by_name(r["configs"])} for r in answer["results"]]
+
+
+@case
+def describe_configs_of_a_topic(a):
+    return describe(a, 2, a.topic("cfg", retention_ms=1234))
+
+
+@case
+def describe_configs_choices(a):
+    topic = a.topic("cfg", retention_ms=1234)
+    return {
+        "one key": describe(a, 2, topic, ["retention.ms"]),
+        "v1": describe(a, 2, topic, ["retention.ms", "cleanup.policy"], 1),
+        "unknown key": describe(a, 2, topic, ["no.such"]),
+        "no keys": describe(a, 2, topic, []),
+        "twice a key": describe(a, 2, topic, ["retention.ms", "retention.ms"]),
+        "synonyms": describe(a, 2, topic, ["retention.ms", "segment.bytes"], include_synonyms=True),
+        "documentation": [
+            bool(c["documentation"])
+            for r in a.call(
+                "DescribeConfigs",
+                4,
+                include_documentation=True,
+                resources=[{"resource_type": 2, "resource_name": topic, "configuration_keys": ["retention.ms"]}],
+            )["results"]
+            for c in r["configs"]
+        ],
+        "unknown topic": describe(a, 2, PREFIX + "none"),
+        "bad name": describe(a, 2, "a/b"),
+        "empty name": describe(a, 2, ""),
+        "kind 0": describe(a, 0, topic),
+        "kind 3": describe(a, 3, topic),
+        "kind 99": describe(a, 99, topic),
+        "broker 999999": describe(a, 4, "999999", ["num.partitions"]),
+        "broker x": describe(a, 4, "x", ["num.partitions"]),
+        "none": a.call("DescribeConfigs", 4, resources=[])["results"],
+    }
+
+
+@case
+def describe_configs_of_a_broker(a):
+    broker = a.call("Metadata", 12, topics=[])["brokers"][0]["node_id"]
+    keys = [
+        "num.partitions",
+        "auto.create.topics.enable",
+        "message.max.bytes",
+        "default.replication.factor",
+        "log.retention.ms",
+        "log.retention.hours",
+        "log.segment.bytes",
+        "socket.request.max.bytes",
+        "min.insync.replicas",
+        "compression.type",
+        "log.cleanup.policy",
+        "log.message.timestamp.type",
+        "delete.topic.enable",
+        "max.connections",
+        "connections.max.idle.ms",
+        "no.such.key",
+    ]
+    return {"by id": describe(a, 4, str(broker), keys), "cluster default": describe(a, 4, "", keys)}
+
+
+def alter(a, changes, kind=2, name=None, version=1, **more):
+    answer = a.attempt(
+        "IncrementalAlterConfigs",
+        version,
+        resources=[
+            {
+                "resource_type": kind,
+                "resource_name": name,
+                "configs": [{"name": k, "config_operation": op, "value": v} for k, op, v in changes],
+            }
+        ],
+        **more,
+    )
+    return answer if isinstance(answer, str) else answer["responses"]
+
+
+def value_of(a, topic, key):
+    return describe(a, 2, topic, [key])[0]["configs"][key]
+
+
+def settled(a, topic, key, fn):
+    before = value_of(a, topic, key)
+    answer = fn()
+    end = time.monotonic() + 2
+    while time.monotonic() < end and value_of(a, topic, key) == before:
+        time.sleep(0.05)
+    return [answer, value_of(a, topic, key)]
+
+
+@case
+def incremental_alter_configs(a):
+    topic = a.topic("cfg")
+    do = lambda key, *changes, **more: settled(a, topic, key, lambda: alter(a, changes, name=topic, **more))
+    quick = lambda *changes, **more: alter(a, changes, name=topic, **more)
+    return {
+        "set": do("retention.ms", ("retention.ms", 0, "5000")),
+        "validate only": [quick(("retention.ms", 0, "6000"), validate_only=True), value_of(a, topic, "retention.ms")],
+        "delete": do("retention.ms", ("retention.ms", 1, None)),
+        "append": do("cleanup.policy", ("cleanup.policy", 2, "compact")),
+        "append again": quick(("cleanup.policy", 2, "compact")),
+        "subtract": do("cleanup.policy", ("cleanup.policy", 3, "delete")),
+        "subtract what is not there": quick(("cleanup.policy", 3, "delete")),
+        "subtract the last": do("cleanup.policy", ("cleanup.policy", 3, "compact")),
+        "delete of unset": quick(("segment.bytes", 1, None)),
+        "unknown key": quick(("no.such", 0, "1")),
+        "delete of unknown key": quick(("no.such", 1, None)),
+        "bad value": quick(("retention.ms", 0, "never")),
+        "bad list value": quick(("cleanup.policy", 0, "shred")),
+        "append to a number": quick(("retention.ms", 2, "1")),
+        "null": quick(("retention.ms", 0, None)),
+        "empty": quick(("retention.ms", 0, "")),
+        "twice a key": quick(("retention.ms", 0, "1"), ("retention.ms", 0, "2")),
+        "operation 9": quick(("retention.ms", 9, "1")),
+        "one good, one bad": [
+            quick(("segment.ms", 0, "70000"), ("retention.ms", 0, "x")),
+            value_of(a, topic, "segment.ms"),
+        ],
+        "unknown topic": alter(a, [("retention.ms", 0, "1")], name=PREFIX + "none"),
+        "kind 0": alter(a, [("retention.ms", 0, "1")], 0, topic),
+        "kind 99": alter(a, [("retention.ms", 0, "1")], 99, topic),
+        "no changes": quick(),
+        "empty name": alter(a, [("retention.ms", 0, "1")], name=""),
+        "broker 999999": alter(a, [("log.cleaner.threads", 0, "1")], 4, "999999"),
+        "broker x": alter(a, [("log.cleaner.threads", 0, "1")], 4, "x"),
+        "twice a topic": (lambda r: r if isinstance(r, str) else r["responses"])(
+            a.attempt(
+                "IncrementalAlterConfigs",
+                1,
+                resources=[
+                    {
+                        "resource_type": 2,
+                        "resource_name": topic,
+                        "configs": [{"name": "retention.ms", "config_operation": 0, "value": v}],
+                    }
+                    for v in ("1", "2")
+                ],
+            )
+        ),
+    }
+
+
+@case
+def alter_configs_replaces_all(a):
+    topic = a.topic("cfg", retention_ms=5000, segment_ms=60000)
+
+    def ask(configs, name=topic, **more):
+        answer = a.attempt(
+            "AlterConfigs",
+            2,
+            resources=[
+                {"resource_type": 2, "resource_name": name, "configs": [{"name": k, "value": v} for k, v in configs]}
+            ],
+            **more,
+        )
+        return answer if isinstance(answer, str) else answer["responses"]
+
+    return {
+        "validate only": [ask([("retention.ms", "1")], validate_only=True), value_of(a, topic, "retention.ms")],
+        "sets one": settled(a, topic, "retention.ms", lambda: ask([("retention.ms", "7000")])),
+        "the other is gone": value_of(a, topic, "segment.ms"),
+        "unknown key": ask([("no.such", "1")]),
+        "bad value": ask([("retention.ms", "x")]),
+        "null": ask([("retention.ms", None)]),
+        "twice": ask([("retention.ms", "1"), ("retention.ms", "2")]),
+        "unknown topic": ask([], PREFIX + "none"),
+        "none": settled(a, topic, "retention.ms", lambda: ask([])),
+    }
+
+
+@case
+def configs_take_effect_on_produce(a):
+    topic = a.topic("cfg")
+    before = a.produce(topic, batch([b"x" * 500]))
+    settled(a, topic, "max.message.bytes", lambda: alter(a, [("max.message.bytes", 0, "300")], name=topic))
+    return [before["error_code"], a.produce(topic, batch([b"x" * 500]))]
