@@ -141,20 +141,13 @@ impl Produce {
         let producer = Producer::new(client, options)?;
         let unit = if length.is_some() { "bytes" } else { "records" };
         let bar = output::progress(length, unit, false);
-        while let Some(line) = lines.next().await? {
-            let bytes = line.len() as u64 + 1;
-            let message = self
-                .message(line)
-                .map_err(|reason| Failure::failed(format!("line {}: {reason}", lines.count())))?;
-            producer.send(&topic, &message).await?;
-            bar.inc(if length.is_some() { bytes } else { 1 });
-            if lines.count().is_multiple_of(RECORDS_PER_LOOK)
-                && let Some(error) = producer.first_error()
-            {
-                return Err(error.into());
-            }
-        }
+        let sent = self.send_lines(&topic, &producer, &mut lines, |line_bytes| {
+            bar.inc(if length.is_some() { line_bytes } else { 1 });
+        });
+        let sent = sent.await;
+        // Also when a line was wrong: the lines before it are records.
         producer.flush().await?;
+        sent?;
         bar.finish_and_clear();
         output::note(&format!("{} records produced to {topic}", lines.count()));
         Ok(())
