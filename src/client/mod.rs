@@ -11,6 +11,8 @@ mod fetcher;
 mod offsets;
 mod producer;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{ConfigEntry, ConfigSource, NewTopic};
 pub use cluster::{Address, Broker, Client, ClientOptions, Metadata, Partition, Topic};
