@@ -214,9 +214,11 @@ impl Worker {
             tracing::info!(was = self.state.shards, is = shards, "placing partitions anew");
         }
         let mut records = vec![Record::Shards(shards)];
+        let mut shares = Shares::new(self.state.partition_count(), shards);
         for topic in self.state.topics() {
             let current: Vec<ShardId> = topic.partitions.iter().map(|place| place.shard).collect();
             let anew = placement::place_anew(topic.id, &current, shards);
+            let anew: Vec<ShardId> = anew.into_iter().map(|shard| shares.take(shard)).collect();
             if anew == current {
                 continue;
             }
@@ -477,6 +479,32 @@ impl Worker {
             self.take_up(Record::LogStart { id, index, offset }, false, change);
         }
         Ok(())
+    }
+}
+
+/// What each shard may take when all partitions are placed anew. Topics are spread one by one, so those of
+/// one partition would all stay where they are: nothing but the sum is even then.
+struct Shares {
+    /// Partitions that a shard may still take.
+    left: Vec<usize>,
+    next: usize,
+}
+
+impl Shares {
+    fn new(partitions: usize, shards: u16) -> Shares {
+        let shards = usize::from(shards);
+        Shares { left: vec![partitions.div_ceil(shards); shards], next: 0 }
+    }
+
+    /// The wished shard, or another in turn when that has its share.
+    fn take(&mut self, wished: ShardId) -> ShardId {
+        let mut shard = wished.index();
+        while self.left[shard] == 0 {
+            shard = self.next;
+            self.next = (self.next + 1) % self.left.len();
+        }
+        self.left[shard] -= 1;
+        ShardId(u16::try_from(shard).expect("below SHARDS_MAX"))
     }
 }
 

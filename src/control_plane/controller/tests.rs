@@ -161,6 +161,24 @@ fn another_number_of_shards_places_anew_and_loses_nothing() {
 }
 
 #[test]
+fn topics_of_one_partition_use_all_cores_that_there_are() {
+    let simulation = Simulation::new(8);
+    for (round, shards) in [1u16, 4, 3, 2, 4].into_iter().enumerate() {
+        simulation.run(async {
+            let host = harness::start(shards).await;
+            if round == 0 {
+                let names: Vec<String> = (0..24).map(|number| format!("t{number}")).collect();
+                let topics: Vec<(&str, u32)> = names.iter().map(|name| (&**name, 1)).collect();
+                create(&host, &topics).await;
+            }
+            let open = host.shards.iter().map(|shard| shard.partitions().len());
+            assert_eq!(open.collect::<Vec<_>>(), vec![24 / usize::from(shards); shards.into()]);
+        });
+        simulation.kill();
+    }
+}
+
+#[test]
 fn what_was_acknowledged_is_there_after_any_crash() {
     for_each_seed(60, |seed| {
         let simulation = Simulation::new(seed);
