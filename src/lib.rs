@@ -28,3 +28,6 @@ pub mod client;
 pub mod cli;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzzing;
+
+#[cfg(any(test, feature = "sim"))]
+pub mod simulator;

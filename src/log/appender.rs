@@ -8,11 +8,14 @@
 //! last commit ended, appends the pending batches and ends in zeros. So no buffer changes after it was
 //! written, and a torn write leaves what was promised before as it was.
 
+use super::config::LogConfig;
 use super::fault::{FaultKind, LogFault};
+use super::file_cache::{Access, FileKey};
 use super::partition::{Partition, Phase, Written};
+use super::planted::{self, Bug};
 use super::segment::{self, Segment};
 use super::small_file;
-use crate::limits::{BLOCK_BYTES, COMMIT_BYTES_MAX};
+use crate::limits::BLOCK_BYTES;
 use crate::runtime::buffer::{AlignedBuffer, BufferSlice};
 use crate::runtime::{self, File, FileOptions};
 use crate::types::{Durability, Offset, Position, Timestamp};
@@ -26,6 +29,11 @@ const ALLOCATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What the next commit has to do before it can write.
 struct Plan {
     roll: bool,
+    /// What was written under a laxer durability has to be synced first: an acknowledgement under `fsync`
+    /// promises all that comes before it, too.
+    sync: bool,
+    /// Recovery has to know that commits are not synced.
+    mark: bool,
     durability: Durability,
 }
 
@@ -36,7 +44,9 @@ impl Partition {
             let mut state = self.state.borrow_mut();
             assert_eq!(state.phase, Phase::Queued, "only a queued partition is committed");
             state.phase = Phase::Busy;
-            state.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::StorageFull)
+            // Another shard may have the files of a retired one.
+            let full = |fault: &LogFault| fault.kind == FaultKind::StorageFull;
+            state.fault.as_ref().is_some_and(full) && !state.retired
         };
         let outcome = if reopen { self.reopen().await } else { self.commit().await };
         if let Err(fault) = outcome {
@@ -51,8 +61,14 @@ impl Partition {
             self.roll().await?;
         }
         let file = self.open_active(plan.durability).await?;
+        if plan.sync {
+            self.sync_written(&file).await?;
+        }
+        if plan.mark {
+            self.mark_unsynced().await?;
+        }
         let last_block = self.last_block(&file).await?;
-        let Some(written) = self.claim(last_block) else { return Ok(()) };
+        let Some(written) = self.claim(last_block, plan.durability) else { return Ok(()) };
         self.allocate(&file, written.start, &written).await?;
         self.write(&file, written, plan.durability).await
     }
@@ -67,13 +83,12 @@ impl Partition {
         let active = state.active();
         let config = &state.config;
         let full = active.end.0 + first.batch_bytes as u64 > config.segment_bytes;
-        let expired = active
-            .first_timestamp
-            .is_some_and(|from| first.max_timestamp.0.saturating_sub(from.0) > config.segment_ms);
-        // The index holds offsets relative to the base in 32 bits, signed in Kafka.
-        let unindexable = first.last_offset() - active.base > i64::from(i32::MAX);
-        let roll = active.end > Position::ZERO && (full || expired || unindexable);
-        Some(Plan { roll, durability: config.durability })
+        let roll = active.end > Position::ZERO && (full || wants_roll(active, first, config));
+        let durability = config.durability;
+        let synced = durability == Durability::Fsync;
+        let sync = synced && (state.unsynced || state.marked_unsynced);
+        let mark = !synced && !state.marked_unsynced;
+        Some(Plan { roll, sync, mark, durability })
     }
 
     // ------------------------------------------------------------ files
@@ -88,12 +103,11 @@ impl Partition {
             let state = self.state.borrow();
             (state.active().base, state.active().allocated > 0)
         };
-        let key = (self.number, base);
         let path = self.segment_path(base);
-        let options = Partition::file_options(durability);
         if exists {
-            return self.shard.files.open(key, &path, options).await;
+            return self.open_for_writing(base, durability).await;
         }
+        let options = Partition::file_options(durability);
         if self.state.borrow().segments.len() == 1 {
             self.create_directory().await?;
         }
@@ -109,10 +123,70 @@ impl Partition {
         file.allocate(ALLOCATE_BYTES_MIN).await.map_err(fault)?;
         // A record is not durable in a file whose name is not.
         file.sync().await.map_err(fault)?;
-        runtime::sync_directory(&self.directory).await.map_err(fault)?;
-        self.shard.files.insert(key, file.clone());
-        self.state.borrow_mut().active_mut().allocated = ALLOCATE_BYTES_MIN;
+        self.sync_names().await?;
+        self.shard.files.insert(self.write_key(base, durability), file.clone());
+        let mut state = self.state.borrow_mut();
+        state.active_mut().allocated = ALLOCATE_BYTES_MIN;
+        state.checkpoint = None;
         Ok(file)
+    }
+
+    fn write_key(&self, segment: Offset, durability: Durability) -> FileKey {
+        let synced = durability == Durability::Fsync;
+        let access = if synced { Access::WriteAndSync } else { Access::Write };
+        FileKey { partition: self.number, segment, access }
+    }
+
+    async fn open_for_writing(
+        &self,
+        segment: Offset,
+        durability: Durability,
+    ) -> Result<Rc<File>, LogFault> {
+        let key = self.write_key(segment, durability);
+        let options = Partition::file_options(durability);
+        self.shard.files.open(key, &self.segment_path(segment), options).await
+    }
+
+    /// Makes durable which files the folder has.
+    pub(super) async fn sync_names(&self) -> Result<(), LogFault> {
+        if planted::is(Bug::SkipDirectorySync) {
+            return Ok(());
+        }
+        let synced = runtime::sync_directory(&self.directory).await;
+        synced.map_err(|error| LogFault::from_io("sync", &self.directory, 0, &error))
+    }
+
+    /// Makes durable what was written without a sync.
+    async fn sync_written(&self, file: &File) -> Result<(), LogFault> {
+        let path = self.segment_path(self.state.borrow().active().base);
+        if !planted::is(Bug::SkipSyncOnChange) {
+            file.sync().await.map_err(|error| LogFault::from_io("sync", &path, 0, &error))?;
+        }
+        self.unmark_unsynced().await?;
+        self.sync_names().await?;
+        self.state.borrow_mut().unsynced = false;
+        Ok(())
+    }
+
+    async fn mark_unsynced(&self) -> Result<(), LogFault> {
+        let path = self.directory.join(segment::UNSYNCED_NAME);
+        let written = small_file::write(&path, &[]).await;
+        written.map_err(|error| LogFault::from_io("create", &path, 0, &error))?;
+        self.sync_names().await?;
+        self.state.borrow_mut().marked_unsynced = true;
+        Ok(())
+    }
+
+    pub(super) async fn unmark_unsynced(&self) -> Result<(), LogFault> {
+        let path = self.directory.join(segment::UNSYNCED_NAME);
+        match runtime::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(LogFault::from_io("remove", &path, 0, &error));
+            }
+            _ => {}
+        }
+        self.state.borrow_mut().marked_unsynced = false;
+        Ok(())
     }
 
     /// The partition's folder, with the `partition.metadata` that Kafka keeps there (KIP-516).
@@ -122,6 +196,7 @@ impl Partition {
         let metadata = format!("version: 0\ntopic_id: {}", self.id.topic_id);
         let path = self.directory.join("partition.metadata");
         small_file::write(&path, metadata.as_bytes()).await.map_err(fault)?;
+        self.write_epochs(true).await?;
         let parent = self.directory.parent().unwrap_or(&self.directory);
         runtime::sync_directory(parent).await.map_err(fault)
     }
@@ -156,10 +231,11 @@ impl Partition {
 
     /// Takes the batches that go into the next write, and copies them into its buffer: the one copy of a
     /// record's bytes on their way to the disk.
-    fn claim(&self, last_block: Option<BufferSlice>) -> Option<Written> {
+    fn claim(&self, last_block: Option<BufferSlice>, durability: Durability) -> Option<Written> {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
-        if state.retired {
+        // With another durability by now, the file was opened in the wrong way: the next turn plans anew.
+        if state.retired || state.config.durability != durability {
             return None;
         }
         let (base, start) = (state.active().base, state.active().end);
@@ -168,10 +244,8 @@ impl Partition {
         for pending in &state.pending {
             let more = bytes + pending.bytes.len();
             // The first goes alone if need be: the plan has made room for it.
-            if count > 0 && (more > COMMIT_BYTES_MAX || more > room) {
-                break;
-            }
-            if count > 0 && self.wants_roll(state.active(), &pending.header, &state.config) {
+            let full = more > self.shard.options.commit_bytes_max || more > room;
+            if count > 0 && (full || wants_roll(state.active(), &pending.header, &state.config)) {
                 break;
             }
             (count, bytes) = (count + 1, more);
@@ -182,10 +256,13 @@ impl Partition {
         let head = last_block.as_ref().map_or(0, |block| block.len());
         let mut buffer = AlignedBuffer::allocate((head + bytes).next_multiple_of(BLOCK_BYTES));
         let target = buffer.as_mut_slice();
-        if let Some(block) = last_block {
-            target[..head].copy_from_slice(&block);
+        match last_block {
+            Some(block) if !planted::is(Bug::ForgetLastBlock) => {
+                target[..head].copy_from_slice(&block);
+            }
+            _ => target[..head].fill(0),
         }
-        let (leader_epoch, log_append_time) = (state.leader_epoch, state.config.log_append_time);
+        let leader_epoch = state.leader_epoch;
         let mut batches = Vec::with_capacity(count);
         let mut at = head;
         for mut pending in state.pending.drain(..count) {
@@ -193,31 +270,20 @@ impl Partition {
             batch.copy_from_slice(&pending.bytes);
             batch::assign_offsets(batch, pending.header.base_offset, leader_epoch);
             pending.header.leader_epoch = leader_epoch;
-            if log_append_time && pending.header.max_timestamp != Timestamp::NONE {
-                batch::assign_append_time(batch, pending.header.max_timestamp);
+            if pending.append_time != Timestamp::NONE {
+                batch::assign_append_time(batch, pending.append_time);
             }
             batches.push((pending.header, start + (at - head) as u64));
             at += pending.bytes.len();
         }
         target[at..].fill(0);
         state.pending_bytes -= bytes;
+        state.unsynced |= durability != Durability::Fsync;
+        state.checkpoint = None;
         drop(guard);
         self.shard.remove_pending(bytes);
         let end = start + bytes as u64;
         Some(Written { segment: base, start, end, buffer: buffer.freeze(), batches })
-    }
-
-    /// Whether a batch behind others of this commit belongs into the next segment by its time.
-    fn wants_roll(
-        &self,
-        active: &Segment,
-        header: &batch::BatchHeader,
-        config: &super::config::LogConfig,
-    ) -> bool {
-        let expired = active
-            .first_timestamp
-            .is_some_and(|from| header.max_timestamp.0.saturating_sub(from.0) > config.segment_ms);
-        expired || header.last_offset() - active.base > i64::from(i32::MAX)
     }
 
     /// Extends the file ahead of the write, more the more there is: an idle partition holds little.
@@ -254,19 +320,21 @@ impl Partition {
         let position = written.start.0 / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         let path = self.segment_path(written.segment);
         let buffer = written.buffer.clone();
-        let early = durability == Durability::Memory || planted_bug_acknowledges_early();
+        let early = durability == Durability::Memory || planted::is(Bug::AcknowledgeBeforeWrite);
         let later = if early {
+            self.state.borrow_mut().in_flight = Some(written.start);
             self.settle(written);
             None
         } else {
             Some(written)
         };
         let result = file.write_at(&buffer, position).await;
+        self.state.borrow_mut().in_flight = None;
         result.map_err(|error| LogFault::from_io("write", &path, position, &error))?;
-        if let Some(written) = later {
-            if !self.state.borrow().retired {
-                self.settle(written);
-            }
+        if let Some(written) = later
+            && !self.state.borrow().retired
+        {
+            self.settle(written);
         }
         Ok(())
     }
@@ -281,7 +349,7 @@ impl Partition {
         let sealed = state.active().base;
         state.segments.push_back(Segment::empty(next));
         drop(state);
-        self.shard.files.remove((self.number, sealed));
+        self.shard.files.remove_writers(self.number, sealed);
         self.shard.note_sealed_index(self, sealed);
         self.shard.probe.segments_rolled.add(1);
         Ok(())
@@ -306,19 +374,27 @@ impl Partition {
             (segment, producers, state.committed, state.config.durability)
         };
         let path = self.segment_path(segment.base);
-        let key = (self.number, segment.base);
-        let file = self.shard.files.open(key, &path, Partition::file_options(durability)).await?;
+        let file = self.open_for_writing(segment.base, durability).await?;
         let fault = |error| LogFault::from_io("seal", &path, segment.end.0, &error);
         file.truncate(segment.end.0).await.map_err(fault)?;
-        file.sync().await.map_err(fault)?;
-        // The file is shorter now; should the next step fail, a later write must allocate again.
-        self.state.borrow_mut().active_mut().allocated = segment.end.0.max(1);
+        if !planted::is(Bug::SkipSyncOnSeal) {
+            file.sync().await.map_err(fault)?;
+        }
+        {
+            // The file is shorter now; should the next step fail, a later write must allocate again.
+            let mut state = self.state.borrow_mut();
+            state.active_mut().allocated = segment.end.0.max(1);
+            state.unsynced = false;
+        }
         let index = segment.index.as_ref().expect("the active segment has its index");
         self.write_beside(segment.base, segment::INDEX_SUFFIX, &index.encode_offsets()).await?;
         self.write_beside(segment.base, segment::TIME_INDEX_SUFFIX, &index.encode_times()).await?;
         let snapshot = producers.encode(next);
+        self.write_epochs(false).await?;
         self.write_beside(next, segment::PRODUCERS_SUFFIX, &snapshot).await?;
-        runtime::sync_directory(&self.directory).await.map_err(fault)
+        self.sync_names().await?;
+        self.state.borrow_mut().checkpoint = Some(next);
+        Ok(())
     }
 
     async fn write_beside(
@@ -344,6 +420,11 @@ impl Partition {
             if state.fault.is_some() || state.retired || state.phase != Phase::Idle {
                 return state.fault.clone().map_or(Ok(()), Err);
             }
+            if state.checkpoint == Some(state.committed) {
+                drop(state);
+                self.shard.files.remove_partition(self.number);
+                return Ok(());
+            }
             state.phase = Phase::Busy;
         }
         let outcome = self.checkpoint().await;
@@ -353,13 +434,11 @@ impl Partition {
     }
 }
 
-/// A bug to be found: the promise is given before the write has completed.
-#[cfg(feature = "planted-bugs")]
-fn planted_bug_acknowledges_early() -> bool {
-    super::planted::is(super::planted::Bug::AcknowledgeBeforeWrite)
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn planted_bug_acknowledges_early() -> bool {
-    false
+/// Whether a batch belongs into the next segment, by its time or because the index could not name it:
+/// that holds offsets relative to the base in 32 bits, signed in Kafka.
+fn wants_roll(active: &Segment, header: &batch::BatchHeader, config: &LogConfig) -> bool {
+    let from = active.first_timestamp.filter(|from| from.0 >= 0);
+    let expired =
+        from.is_some_and(|from| header.max_timestamp.0.saturating_sub(from.0) > config.segment_ms);
+    expired || header.last_offset() - active.base > i64::from(i32::MAX)
 }

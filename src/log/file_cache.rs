@@ -9,8 +9,22 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-/// A partition's number within its shard's life, and a segment's base offset.
-pub type FileKey = (u64, Offset);
+/// What a file was opened for. Each use has a descriptor of its own, so that a write that has to be
+/// durable never goes through one that was opened for another purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    Write,
+    WriteAndSync,
+}
+
+/// A partition's number within its shard's life, a segment's base offset, and the use of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    pub partition: u64,
+    pub segment: Offset,
+    pub access: Access,
+}
 
 struct Entry {
     file: Rc<File>,
@@ -76,11 +90,24 @@ impl FileCache {
     }
 
     pub fn remove(&self, key: FileKey) {
-        self.entries.borrow_mut().remove(&key);
+        let removed = self.entries.borrow_mut().remove(&key);
+        drop(removed);
+    }
+
+    /// Forgets the files of a segment that were opened for writing: it is sealed.
+    pub fn remove_writers(&self, partition: u64, segment: Offset) {
+        for access in [Access::Write, Access::WriteAndSync] {
+            self.remove(FileKey { partition, segment, access });
+        }
     }
 
     /// Forgets all files of a partition.
     pub fn remove_partition(&self, partition: u64) {
-        self.entries.borrow_mut().retain(|key, _| key.0 != partition);
+        self.entries.borrow_mut().retain(|key, _| key.partition != partition);
+    }
+
+    /// Files held open.
+    pub fn len(&self) -> usize {
+        self.entries.borrow().len()
     }
 }

@@ -7,12 +7,21 @@
 //! .timeindex  timestamp i64       | relative offset u32 ascending in both
 //! ```
 //!
-//! Pure. An index never decides what is valid: a reader starts at the entry's batch and walks on.
+//! Offsets are those of the last record of a batch, as Kafka's tools check. Pure. An index never decides
+//! what is valid: a reader starts at the entry's batch, looks whether it is that one, and walks on.
 
 use crate::types::{Offset, Position, Timestamp};
 
 pub const OFFSET_ENTRY_BYTES: usize = 8;
 pub const TIME_ENTRY_BYTES: usize = 12;
+
+/// A batch that an index names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexedBatch {
+    pub position: Position,
+    /// The offset of its last record; none at the segment's start.
+    pub last_offset: Option<Offset>,
+}
 
 /// Offset and time index of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,25 +38,22 @@ impl SegmentIndex {
         SegmentIndex { base, ..SegmentIndex::default() }
     }
 
-    /// Notes a batch that lies at `position`. `max_timestamp` and `max_timestamp_offset` are the largest
+    /// Notes a batch that lies at `position` and ends with offset `last`. `max_timestamp` is the largest
     /// timestamp of the segment so far, this batch included, and the last offset of the batch that has it.
     pub fn note_batch(
         &mut self,
-        batch: (Offset, Offset),
+        last: Offset,
         position: Position,
         batch_bytes: u64,
         max_timestamp: (Timestamp, Offset),
         interval_bytes: u64,
     ) {
-        let (first, _last) = batch;
-        if self.since_entry >= interval_bytes {
-            if let (Some(relative), Ok(position)) =
-                (self.relative(first), u32::try_from(position.0))
-            {
-                self.offsets.push((relative, position));
-                self.note_time(max_timestamp);
-                self.since_entry = 0;
-            }
+        let entry = (self.relative(last), u32::try_from(position.0));
+        let is_due = self.since_entry >= interval_bytes && position > self.last_position();
+        if let (true, (Some(relative), Ok(position))) = (is_due, entry) {
+            self.offsets.push((relative, position));
+            self.note_time(max_timestamp);
+            self.since_entry = 0;
         }
         self.since_entry += batch_bytes;
     }
@@ -70,37 +76,55 @@ impl SegmentIndex {
     }
 
     fn relative(&self, offset: Offset) -> Option<u32> {
-        u32::try_from(offset - self.base).ok()
+        u32::try_from(offset.0.checked_sub(self.base.0)?).ok()
     }
 
-    /// The position of a batch at or before the one that holds `offset`.
-    pub fn locate(&self, offset: Offset) -> Position {
-        let Some(relative) = self.relative(offset) else { return Position::ZERO };
-        let after = self.offsets.partition_point(|(entry, _)| *entry <= relative);
-        match after.checked_sub(1) {
-            Some(at) => Position(u64::from(self.offsets[at].1)),
-            None => Position::ZERO,
+    /// A batch at or before the one that holds `offset`.
+    pub fn locate(&self, offset: Offset) -> IndexedBatch {
+        let after = match self.relative(offset) {
+            Some(relative) => self.offsets.partition_point(|(entry, _)| *entry <= relative),
+            // Below the base, or further than a segment reaches.
+            None if offset < self.base => 0,
+            None => self.offsets.len(),
+        };
+        self.entry(after)
+    }
+
+    /// The batch of the last entry: from there a scan finds the segment's end.
+    pub fn last_entry(&self) -> IndexedBatch {
+        self.entry(self.offsets.len())
+    }
+
+    /// The entry before place `after`; the segment's start when there is none.
+    fn entry(&self, after: usize) -> IndexedBatch {
+        let Some(at) = after.checked_sub(1) else { return IndexedBatch::default() };
+        let (relative, position) = self.offsets[at];
+        IndexedBatch {
+            position: Position(u64::from(position)),
+            last_offset: Some(self.offset(relative)),
         }
     }
 
-    /// An offset at or before the first batch that may hold a record of `timestamp` or later.
-    pub fn locate_time(&self, timestamp: Timestamp) -> Offset {
+    fn offset(&self, relative: u32) -> Offset {
+        Offset(self.base.0.saturating_add(i64::from(relative)))
+    }
+
+    /// The last entry before `timestamp`: no batch before the one that ends with its offset holds a record
+    /// of that time or later. None: it may be in the first.
+    pub fn locate_time(&self, timestamp: Timestamp) -> Option<(Timestamp, Offset)> {
         let after = self.times.partition_point(|(time, _)| *time < timestamp.0);
-        match after.checked_sub(1) {
-            Some(at) => self.base.advanced_by(i64::from(self.times[at].1)),
-            None => self.base,
-        }
+        let (time, relative) = self.times[after.checked_sub(1)?];
+        Some((Timestamp(time), self.offset(relative)))
     }
 
     /// The largest timestamp noted, and its offset.
     pub fn last_time(&self) -> Option<(Timestamp, Offset)> {
         let (time, relative) = self.times.last()?;
-        Some((Timestamp(*time), self.base.advanced_by(i64::from(*relative))))
+        Some((Timestamp(*time), self.offset(*relative)))
     }
 
-    /// The position of the last entry: from there a scan finds the segment's end.
-    pub fn last_position(&self) -> Position {
-        self.offsets.last().map_or(Position::ZERO, |(_, position)| Position(u64::from(*position)))
+    fn last_position(&self) -> Position {
+        self.last_entry().position
     }
 
     /// Bytes of memory held.
@@ -181,9 +205,9 @@ mod tests {
     fn sample() -> SegmentIndex {
         let mut index = SegmentIndex::new(Offset(1000));
         for batch in 0..10i64 {
-            let (first, last) = (Offset(1000 + batch * 10), Offset(1009 + batch * 10));
+            let last = Offset(1009 + batch * 10);
             let position = Position(batch as u64 * 100);
-            index.note_batch((first, last), position, 100, (Timestamp(batch * 1000), last), 200);
+            index.note_batch(last, position, 100, (Timestamp(batch * 1000), last), 200);
         }
         index
     }
@@ -193,10 +217,14 @@ mod tests {
         let index = sample();
         for offset in 1000..1100 {
             let true_position = (offset - 1000) as u64 / 10 * 100;
-            let located = index.locate(Offset(offset)).0;
-            assert!(located <= true_position && true_position - located <= 200, "{offset}");
+            let located = index.locate(Offset(offset));
+            let behind = true_position.checked_sub(located.position.0);
+            assert!(behind.is_some_and(|behind| behind <= 200), "{offset}");
+            let last = located.position.0 as i64 / 10 + 1009;
+            assert_eq!(located.last_offset.unwrap_or(Offset(1009)), Offset(last));
         }
-        assert_eq!(index.locate(Offset(5)), Position::ZERO);
+        assert_eq!(index.locate(Offset(5)), IndexedBatch::default());
+        assert_eq!(index.locate(Offset(i64::MAX)), index.last_entry());
     }
 
     #[test]
@@ -204,7 +232,9 @@ mod tests {
         let index = sample();
         for time in 0..10_000 {
             let first_batch = (time + 999) / 1000;
-            assert!(index.locate_time(Timestamp(time)).0 <= 1009 + first_batch * 10, "{time}");
+            let entry = index.locate_time(Timestamp(time));
+            assert!(entry.is_none_or(|(at, _)| at < Timestamp(time)), "{time}");
+            assert!(entry.is_none_or(|(_, offset)| offset.0 <= 1009 + first_batch * 10), "{time}");
         }
     }
 

@@ -3,31 +3,35 @@
 //!
 //! - `partition`: offsets given, promises kept; all state changes
 //! - `appender`: the commit: claim, write, settle; rolling
-//! - `reader`, `tail_cache`: batches out, from memory or file
+//! - `reader`, `tail_cache`, `lookup`: batches out, from memory or file, by offset or time
 //! - `producers`, `index`, `segment`: what a partition knows of itself
+//! - `verify`, `sealed_index`: what is believed of what a file says
 //! - `shard_log`, `file_cache`, `small_file`: what partitions of a shard share
 //! - `maintenance` (cold): recovery, removal
+//! - `planted`: bugs for tests of the tests
 
 mod appender;
 mod config;
 mod fault;
 mod file_cache;
 pub mod index;
+mod lookup;
 mod maintenance;
 mod partition;
-#[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod producers;
 mod reader;
+mod sealed_index;
 pub mod segment;
 mod shard_log;
 pub mod small_file;
 mod tail_cache;
+mod verify;
 mod watch;
 
 pub use config::LogConfig;
 pub use fault::{FaultKind, LogFault};
-pub use maintenance::{DELETED_SUFFIX, remove_deleted};
+pub use maintenance::{DELETED_SUFFIX, Recovery, remove_deleted};
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use reader::{ReadBatches, ReadError};
 pub use shard_log::{LogOptions, ShardLog};

@@ -7,17 +7,19 @@
 use super::config::LogConfig;
 use super::fault::{FaultKind, LogFault};
 use super::index::SegmentIndex;
+use super::maintenance::Recovery;
 use super::producers::{ProducerState, SequenceError, StoredBatch, Verdict};
 use super::segment::{self, Segment};
 use super::shard_log::ShardLog;
 use super::tail_cache::TailCache;
+use super::verify::{self, Epochs};
 use super::watch::{WatchKey, WatchList};
 use crate::types::{Offset, Position, Timestamp, TopicId};
 use crate::wire::batch::{self, BatchError, BatchHeader, RecordFacts};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -69,6 +71,8 @@ pub struct Dispatched {
 pub(super) struct PendingBatch {
     pub header: BatchHeader,
     pub bytes: Bytes,
+    /// What the broker stamps it with, as its producer is told; `NONE` when it keeps its own times.
+    pub append_time: Timestamp,
 }
 
 /// Who works on the partition's files now. One at a time; others wait in `pending`.
@@ -85,7 +89,25 @@ pub(super) struct State {
     pub config: Arc<LogConfig>,
     pub leader_epoch: i32,
     /// Where each leader epoch began, ascending.
-    pub epochs: Vec<(i32, Offset)>,
+    pub epochs: Epochs,
+    /// False for a log that came without the history of its epochs.
+    pub epochs_known: bool,
+    /// What the file of epochs says.
+    pub epochs_written: Epochs,
+    /// Apache Kafka wrote here once, so batches may be missing where it compacted.
+    pub foreign: bool,
+    /// The files were read, so what is here is the log and not an empty one.
+    pub opened: bool,
+    pub recovery: Recovery,
+    /// Where a write begins that is in flight although its batches are committed already: without a
+    /// promise (`Durability::Memory`) consumers see them before the file has them.
+    pub in_flight: Option<Position>,
+    /// The file is there that tells recovery of commits without a sync.
+    pub marked_unsynced: bool,
+    /// Commits were written that no sync has covered.
+    pub unsynced: bool,
+    /// The end of the log that the files on disk are complete for; none once more was written.
+    pub checkpoint: Option<Offset>,
     pub log_start: Offset,
     /// The next offset to be dispatched.
     pub next_offset: Offset,
@@ -112,7 +134,16 @@ impl State {
         State {
             config,
             leader_epoch,
-            epochs: Vec::new(),
+            epochs: Epochs::default(),
+            epochs_known: false,
+            epochs_written: Epochs::default(),
+            foreign: false,
+            opened: false,
+            recovery: Recovery::default(),
+            in_flight: None,
+            marked_unsynced: false,
+            unsynced: false,
+            checkpoint: None,
             log_start,
             next_offset: log_start,
             committed: log_start,
@@ -144,10 +175,16 @@ impl State {
         self.segments.get(after.checked_sub(1)?)
     }
 
-    pub fn note_epoch(&mut self, epoch: i32, start: Offset) {
-        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
-            self.epochs.push((epoch, start));
-        }
+    /// Where the committed bytes of a segment end that are in its file.
+    pub fn file_end(&self, segment: &Segment) -> Position {
+        let is_active = segment.base == self.active().base;
+        let in_flight = self.in_flight.filter(|_| is_active);
+        in_flight.map_or(segment.end, |start| start.min(segment.end))
+    }
+
+    /// Whether batches may be missing between others.
+    pub fn gaps_allowed(&self) -> bool {
+        self.foreign || self.config.compacted
     }
 }
 
@@ -188,6 +225,9 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Dispatched, AppendError> {
         let mut state = self.state.borrow_mut();
+        if state.retired {
+            return Err(AppendError::Offline(gone_fault(&self.directory)));
+        }
         if let Some(fault) = state.fault.clone() {
             self.retry_when_due(&mut state, now);
             return Err(AppendError::Offline(fault));
@@ -206,13 +246,13 @@ impl Partition {
             check_timestamp(&header, facts, &state.config, now)?;
         }
         let generation = state.generation;
-        if header.has_producer() {
-            if let Verdict::Duplicate(stored) = state.producers.check(&header)? {
-                // Kafka tells a retry when the batch was stored.
-                let StoredBatch { first_offset, last_offset, timestamp: append_time, .. } = stored;
-                let end = last_offset.advanced_by(1);
-                return Ok(Dispatched { base_offset: first_offset, end, append_time, generation });
-            }
+        if header.has_producer()
+            && let Verdict::Duplicate(stored) = state.producers.check(&header)?
+        {
+            // Kafka tells a retry when the batch was stored.
+            let StoredBatch { first_offset, last_offset, timestamp: append_time, .. } = stored;
+            let end = last_offset.advanced_by(1);
+            return Ok(Dispatched { base_offset: first_offset, end, append_time, generation });
         }
         header.base_offset = state.next_offset;
         if append_time != Timestamp::NONE {
@@ -224,7 +264,7 @@ impl Partition {
         self.shard.add_pending(bytes.len());
         self.shard.probe.batches_appended.add(1);
         self.shard.probe.bytes_appended.add(bytes.len() as u64);
-        state.pending.push_back(PendingBatch { header, bytes });
+        state.pending.push_back(PendingBatch { header, bytes, append_time });
         let dispatched = Dispatched {
             base_offset: header.base_offset,
             end: header.next_offset(),
@@ -279,7 +319,7 @@ impl Partition {
             return Some(fault.clone());
         }
         let gone = state.retired || state.generation != dispatched.generation;
-        gone.then(|| LogFault::from_io("write", &self.directory, 0, &gone_error()))
+        gone.then(|| gone_fault(&self.directory))
     }
 
     /// Ready once the committed end has reached `threshold`, or the partition has gone offline or away:
@@ -347,18 +387,22 @@ impl Partition {
     /// The leader epoch under which a record was written.
     pub fn epoch_of(&self, offset: Offset) -> i32 {
         let state = self.state.borrow();
-        let after = state.epochs.partition_point(|(_, start)| *start <= offset);
-        after.checked_sub(1).map_or(state.leader_epoch, |at| state.epochs[at].0)
+        verify::epoch_at(&state.epochs, offset).unwrap_or(state.leader_epoch)
+    }
+
+    /// What the last opening of the files found.
+    pub fn recovery(&self) -> Recovery {
+        self.state.borrow().recovery
+    }
+
+    /// Who waits on this partition now.
+    pub fn waiters(&self) -> usize {
+        self.watch.len()
     }
 
     /// Takes a changed configuration. A new durability holds from the next commit on.
     pub fn set_config(&self, config: Arc<LogConfig>) {
-        let mut state = self.state.borrow_mut();
-        if state.config.durability != config.durability {
-            let active = state.active().base;
-            self.shard.files.remove((self.number, active));
-        }
-        state.config = config;
+        self.state.borrow_mut().config = config;
     }
 
     /// Moves the log's start up to `offset`; earlier records are no longer served. The caller has made
@@ -378,6 +422,7 @@ impl Partition {
 
     // ------------------------------------------------------------ cache and faults
 
+    /// Drops the oldest chunk; bytes still cached.
     pub(super) fn evict_oldest_chunk(&self) -> usize {
         self.state.borrow_mut().tail.evict_oldest()
     }
@@ -427,9 +472,9 @@ impl Partition {
         state.retired = true;
         state.generation += 1;
         self.drop_pending(&mut state);
-        self.shard.forget_cached(state.tail.bytes());
         state.tail.clear();
         drop(state);
+        self.shard.forget_cached_of(self.number);
         self.watch.wake_all();
         self.shard.files.remove_partition(self.number);
     }
@@ -465,8 +510,9 @@ impl Partition {
     }
 }
 
-fn gone_error() -> std::io::Error {
-    std::io::Error::other("the partition was deleted, moved or reopened")
+pub(super) fn gone_fault(directory: &Path) -> LogFault {
+    let error = std::io::Error::other("the partition was deleted, moved or reopened");
+    LogFault::from_io("use", directory, 0, &error)
 }
 
 /// KIP-937: a record's time must be near the broker's, as far as the topic asks.
@@ -511,32 +557,26 @@ impl Partition {
         );
         let index = Rc::make_mut(active.index.as_mut().expect("the active segment has its index"));
         let Some((last, _)) = written.batches.last().copied() else { return };
-        let mut epoch_starts = Vec::new();
         for (header, position) in &written.batches {
-            if active.max_timestamp.is_none_or(|(max, _)| header.max_timestamp > max) {
-                active.max_timestamp = Some((header.max_timestamp, header.last_offset()));
+            let (time, offset) = (header.max_timestamp, header.last_offset());
+            if active.max_timestamp.is_none_or(|(max, _)| time > max) {
+                active.max_timestamp = Some((time, offset));
             }
-            active.first_timestamp.get_or_insert(header.max_timestamp);
+            active.first_timestamp.get_or_insert(time);
             let max = active.max_timestamp.expect("just set");
-            let range = (header.base_offset, header.last_offset());
-            index.note_batch(range, *position, header.batch_bytes as u64, max, interval);
-            epoch_starts.push((header.leader_epoch, header.base_offset));
+            index.note_batch(offset, *position, header.batch_bytes as u64, max, interval);
+            verify::note_epoch(&mut state.epochs, header.leader_epoch, header.base_offset);
         }
         active.end = written.end;
-        epoch_starts.dedup_by_key(|(epoch, _)| *epoch);
-        for (epoch, start) in epoch_starts {
-            state.note_epoch(epoch, start);
-        }
         state.committed = last.next_offset();
         let committed = state.committed;
-        let was = state.tail.bytes();
         let is_new = state.tail.push(written.segment, written.start, written.end, written.buffer);
-        let is = state.tail.bytes();
+        let cached = state.tail.bytes();
         drop(guard);
         let bytes = written.end - written.start;
         self.shard.probe.commits.add(1);
         self.shard.probe.bytes_committed.add(bytes);
-        self.shard.note_cached(self, was, is, is_new);
+        self.shard.note_cached(self, cached, is_new);
         self.watch.wake(committed);
     }
 }

@@ -1,28 +1,74 @@
-//! Bugs that can be switched on in test builds, to prove that the simulation finds them.
+//! Bugs that tests can switch on, to prove that the simulation finds them. In the product every question
+//! here is answered `false` at compile time.
 
-use std::cell::Cell;
-
-/// A known way to lose or show what was not promised.
+/// A known way to lose, to invent, or to show what was not promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// The acknowledgement goes out before the write has completed.
+    /// The acknowledgement goes out, and consumers see the batch, before the write has completed.
     AcknowledgeBeforeWrite,
     /// A new segment's name is not made durable.
     SkipDirectorySync,
-    /// Recovery takes a batch without looking at its checksum.
-    SkipChecksumOnRecovery,
+    /// Bytes from the disk are taken without looking at their checksum.
+    SkipChecksum,
+    /// Recovery leaves what follows the last whole batch where it is.
+    KeepTornTail,
+    /// Recovery shows what a killed process wrote before it is durable.
+    SkipSyncOfRecovered,
+    /// A change to `fsync` forgets what was written under `write`.
+    SkipSyncOnChange,
+    /// A commit that begins within a block does not repeat what the block held.
+    ForgetLastBlock,
+    /// A retry of the oldest of the five batches is not known again.
+    WindowOffByOne,
+    /// Recovery takes the producers' snapshot and does not look at what follows it.
+    ForgetProducersAfterSnapshot,
+    /// A segment is sealed before all of it is synced.
+    SkipSyncOnSeal,
+    /// The index of a segment is believed whatever it says.
+    TrustIndex,
 }
 
-thread_local! {
-    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+impl Bug {
+    pub const ALL: [Bug; 11] = [
+        Bug::AcknowledgeBeforeWrite,
+        Bug::SkipDirectorySync,
+        Bug::SkipChecksum,
+        Bug::KeepTornTail,
+        Bug::SkipSyncOfRecovered,
+        Bug::SkipSyncOnChange,
+        Bug::ForgetLastBlock,
+        Bug::WindowOffByOne,
+        Bug::ForgetProducersAfterSnapshot,
+        Bug::SkipSyncOnSeal,
+        Bug::TrustIndex,
+    ];
 }
 
-/// Switches a bug on for this thread.
-pub fn plant(bug: Option<Bug>) {
-    PLANTED.set(bug);
+#[cfg(any(test, feature = "planted-bugs"))]
+mod switch {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Switches a bug on for this thread.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether the bug is switched on.
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
 }
 
-/// Whether the bug is switched on.
-pub fn is(bug: Bug) -> bool {
-    PLANTED.get() == Some(bug)
+#[cfg(not(any(test, feature = "planted-bugs")))]
+mod switch {
+    pub const fn is(_bug: super::Bug) -> bool {
+        false
+    }
 }
+
+pub use switch::*;

@@ -1,7 +1,8 @@
 //! What a partition remembers of idempotent producers, so that a retry is stored once (KIP-98).
 //!
-//! Per producer id: its epoch and its last batches; a retry of one of the last five is known. Lives with its partition on the owning shard;
-//! pure state, written to `.producers` snapshots and rebuilt by recovery.
+//! Per producer id: its epoch and its last batches; a retry of one of the last five is known. Lives with
+//! its partition on the owning shard; pure state, written to `.producers` snapshots and rebuilt by
+//! recovery.
 //!
 //! ```text
 //! snapshot: "CLPS" | version u8 = 1 | next offset i64 | count u32 | producers | crc32 of all before
@@ -9,6 +10,7 @@
 //!           last offset i64, timestamp i64
 //! ```
 
+use super::planted::{self, Bug};
 use crate::limits::{PRODUCER_BATCHES_RETAINED, PRODUCERS_PER_PARTITION_MAX};
 use crate::types::{Offset, Timestamp};
 use crate::wire::batch::BatchHeader;
@@ -103,7 +105,8 @@ impl ProducerState {
             stored.first_sequence == batch.base_sequence
                 && stored.last_sequence == batch.last_sequence()
         };
-        let mut window = producer.batches.iter().rev().take(PRODUCER_BATCHES_RETAINED);
+        let retained = PRODUCER_BATCHES_RETAINED - usize::from(planted::is(Bug::WindowOffByOne));
+        let mut window = producer.batches.iter().rev().take(retained);
         if let Some(stored) = window.find(same) {
             return Ok(Verdict::Duplicate(*stored));
         }
@@ -209,7 +212,11 @@ impl ProducerState {
                 return None;
             }
             let batches: Option<VecDeque<_>> = (0..length).map(|_| cursor.stored_batch()).collect();
-            producers.insert(id, Producer { epoch, batches: batches? });
+            let batches = batches?;
+            if batches.iter().any(|batch| batch.last_offset >= next_offset) {
+                return None;
+            }
+            producers.insert(id, Producer { epoch, batches });
         }
         let end = cursor.at;
         let crc = u32::from_be_bytes(cursor.take()?);
@@ -316,6 +323,7 @@ mod tests {
     fn snapshots_read_back_and_damage_is_seen() {
         let mut state = sample();
         state.note(&header(9, 3, 0, 1, 120), Timestamp(6));
+        assert_eq!(ProducerState::decode(&state.encode(Offset(120))), None, "of a later time");
         let bytes = state.encode(Offset(121));
         assert_eq!(ProducerState::decode(&bytes), Some((state, Offset(121))));
         for at in 0..bytes.len() {

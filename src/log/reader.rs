@@ -1,22 +1,25 @@
 //! Reading a partition: committed batches from an offset on, from the tail cache by reference or from a
 //! segment file. Lives on the partition's shard; never shows what is not committed, never copies records.
+//!
+//! What comes from a file is checked batch by batch before anybody sees it.
 
 use super::fault::{FaultKind, LogFault};
-use super::index::SegmentIndex;
-use super::partition::Partition;
-use super::segment::{self, Segment};
-use super::small_file;
+use super::file_cache::{Access, FileKey};
+use super::index::IndexedBatch;
+use super::partition::{Partition, gone_fault};
+use super::verify::Succession;
 use crate::limits::BATCH_HEADER_BYTES;
 use crate::runtime::buffer::BufferSlice;
 use crate::runtime::{File, FileOptions};
-use crate::types::{Offset, Position, Timestamp};
+use crate::types::{Offset, Position};
 use crate::wire::batch::BatchHeader;
 use std::rc::Rc;
 
-/// Bytes read at once where batches are only looked through.
-const SCAN_BYTES: usize = 256 * 1024;
-/// Largest index file that is believed.
-const INDEX_FILE_BYTES_MAX: usize = 64 << 20;
+/// Most bytes that one read takes from a file, but for a batch that is larger: a consumer that may have
+/// more asks again, and memory does not follow from a number that a client sent.
+const READ_BYTES_MAX: usize = 2 << 20;
+/// Most bytes read ahead of the wanted batch because the index is sparse.
+const READ_BEFORE_BYTES_MAX: usize = 1 << 20;
 
 /// Why nothing can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,48 +40,78 @@ pub struct ReadBatches {
     pub high_watermark: Offset,
 }
 
-/// Where a walk over batches stands.
-struct Place {
-    segment: Offset,
-    position: Position,
-    end: Position,
+/// A batch boundary in a segment, and where the segment's committed bytes end.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub segment: Offset,
+    pub start: IndexedBatch,
+    /// As far as the file has them.
+    pub end: Position,
+    /// More is committed than the file has.
+    pub in_flight: bool,
 }
 
-/// The batches at the start of `bytes` that may be sent.
+/// What a reader still takes.
+#[derive(Clone, Copy)]
+struct Wish {
+    from: Offset,
+    bytes_max: usize,
+    /// The first batch is taken whatever its size (KIP-74).
+    first_whole: bool,
+}
+
+/// What a segment gave to a reader.
+enum Step {
+    /// Batches, and the offset after them.
+    Taken(BufferSlice, Offset),
+    /// The next batch is more than the reader takes.
+    TooLarge,
+    /// The segment ends before the wanted offset.
+    Exhausted,
+}
+
+/// What a walk over batches saw.
+#[derive(Default)]
 struct Walked {
     /// Bytes of batches that lie wholly before the offset asked for.
     skipped: usize,
-    /// Where the last whole batch within the limit ends.
+    /// Where the last batch that is taken ends; 0 when none is.
     end: usize,
-    /// Bytes of the first wanted batch, if its header is there.
-    first_bytes: Option<usize>,
     /// The offset after the last batch taken.
     next: Offset,
+    /// The batch at which the walk ended: not all there, or more than is taken.
+    stopped_at: Option<BatchHeader>,
 }
 
-/// Walks headers: skips batches before `from`, then takes whole ones up to `bytes_max` in all; the first
-/// is taken whatever its size when `first_whole`.
-fn walk(bytes: &[u8], from: Offset, bytes_max: usize, first_whole: bool) -> Result<Walked, String> {
-    let mut walked = Walked { skipped: 0, end: 0, first_bytes: None, next: from };
+/// Walks batches: skips those before the wanted offset, then takes whole ones as far as they fit.
+fn walk(
+    bytes: &[u8],
+    wish: &Wish,
+    mut succession: Option<&mut Succession>,
+) -> Result<Walked, String> {
+    let mut walked = Walked::default();
     let mut at = 0;
     while bytes.len() - at >= BATCH_HEADER_BYTES {
         let header = BatchHeader::parse(&bytes[at..]).map_err(|error| error.to_string())?;
         let end = at + header.batch_bytes;
-        if header.next_offset() <= from {
-            at = end.min(bytes.len());
-            (walked.skipped, walked.end) = (at, at);
-            if end > bytes.len() {
-                break;
-            }
-            continue;
-        }
-        let is_first = walked.first_bytes.is_none();
-        walked.first_bytes.get_or_insert(header.batch_bytes);
-        let fits = end - walked.skipped <= bytes_max || (is_first && first_whole);
-        if end > bytes.len() || !fits {
+        let is_wanted = header.next_offset() > wish.from;
+        let is_first = walked.end == 0;
+        let fits = end - walked.skipped <= wish.bytes_max || (is_first && wish.first_whole);
+        if end > bytes.len() || (is_wanted && !fits) {
+            walked.stopped_at = Some(header);
             break;
         }
-        (at, walked.end, walked.next) = (end, end, header.next_offset());
+        if let Some(succession) = &mut succession {
+            succession.check(&bytes[at..end])?;
+        }
+        if is_wanted {
+            (walked.end, walked.next) = (end, header.next_offset());
+        } else if is_first {
+            walked.skipped = end;
+        } else {
+            return Err(format!("offset {} after {}", header.base_offset, walked.next));
+        }
+        at = end;
     }
     Ok(walked)
 }
@@ -96,23 +129,30 @@ impl Partition {
         first_whole: bool,
     ) -> Result<ReadBatches, ReadError> {
         let mut found = self.check_range(offset)?;
-        let mut from = offset;
-        let mut first_whole = first_whole;
-        while from < found.high_watermark && (found.bytes < bytes_max || first_whole) {
-            let Some(place) = self.locate(from).await? else { break };
-            let budget = bytes_max - found.bytes.min(bytes_max);
-            let cached = self.read_cached(&place);
-            let is_cached = cached.is_some();
-            let slice = match cached {
-                Some(bytes) => self.take(&place, bytes, from, budget, first_whole)?,
+        let mut wish = Wish { from: offset, bytes_max, first_whole };
+        while wish.from < found.high_watermark && (wish.bytes_max > 0 || wish.first_whole) {
+            let Some(place) = self.locate(wish.from).await? else { break };
+            let (step, is_cached) = match self.read_cached(&place, &wish)? {
+                Some(step) => (step, true),
                 // Old data comes in one piece per read: it is read ahead by whoever asks again.
                 None if found.bytes > 0 => break,
-                None => self.read_file(&place, from, budget, first_whole).await?,
+                None => (self.read_segment(place, &wish).await?, false),
             };
-            let Some((slice, next)) = slice else { break };
-            found.bytes += slice.len();
-            found.slices.push(slice);
-            (from, first_whole) = (next, false);
+            match step {
+                Step::Taken(slice, next) => {
+                    found.bytes += slice.len();
+                    wish.bytes_max -= slice.len().min(wish.bytes_max);
+                    found.slices.push(slice);
+                    (wish.from, wish.first_whole) = (next, false);
+                }
+                Step::TooLarge => break,
+                // What comes next is on its way to the file.
+                Step::Exhausted if place.in_flight => break,
+                Step::Exhausted => {
+                    wish.from = self.after_gap(place.segment, wish.from)?;
+                    continue;
+                }
+            }
             if !is_cached {
                 break;
             }
@@ -120,11 +160,14 @@ impl Partition {
         Ok(found)
     }
 
-    fn check_range(&self, offset: Offset) -> Result<ReadBatches, ReadError> {
+    pub(super) fn check_range(&self, offset: Offset) -> Result<ReadBatches, ReadError> {
         let state = self.state.borrow();
+        if state.retired {
+            return Err(gone_fault(&self.directory).into());
+        }
         if let Some(fault) = &state.fault {
-            // A full disk keeps nobody from reading.
-            if fault.kind != FaultKind::StorageFull {
+            // A full disk keeps nobody from reading what was opened before.
+            if fault.kind != FaultKind::StorageFull || !state.opened {
                 return Err(fault.clone().into());
             }
         }
@@ -137,114 +180,117 @@ impl Partition {
 
     /// A batch boundary at or before the batch that holds `offset`.
     async fn locate(self: &Rc<Self>, offset: Offset) -> Result<Option<Place>, LogFault> {
-        let (base, end) = {
+        let (segment, end) = {
             let state = self.state.borrow();
             let Some(segment) = state.segment_of(offset) else { return Ok(None) };
-            let place = |index: &SegmentIndex| Place {
-                segment: segment.base,
-                position: index.locate(offset),
-                end: segment.end,
-            };
             if let Some(index) = &segment.index {
-                return Ok(Some(place(index)));
+                let (start, end) = (index.locate(offset), state.file_end(segment));
+                let in_flight = end < segment.end;
+                return Ok(Some(Place { segment: segment.base, start, end, in_flight }));
             }
             (segment.base, segment.end)
         };
-        let index = self.load_index(base, end).await?;
-        Ok(Some(Place { segment: base, position: index.locate(offset), end }))
+        let index = self.load_index(segment, end).await?;
+        Ok(Some(Place { segment, start: index.locate(offset), end, in_flight: false }))
     }
 
-    fn read_cached(&self, place: &Place) -> Option<BufferSlice> {
+    /// Where the log goes on when a segment ends before an offset that should be in it: with the next
+    /// segment, if batches may be missing.
+    fn after_gap(&self, segment: Offset, offset: Offset) -> Result<Offset, LogFault> {
         let state = self.state.borrow();
-        let bytes = state.tail.read(place.segment, place.position)?;
-        self.shard.probe.tail_reads.add(1);
-        Some(bytes)
-    }
-
-    /// The wanted batches at the start of `bytes`, which lie at `place`; with the offset after them.
-    fn take(
-        &self,
-        place: &Place,
-        bytes: BufferSlice,
-        from: Offset,
-        bytes_max: usize,
-        first_whole: bool,
-    ) -> Result<Option<(BufferSlice, Offset)>, LogFault> {
-        let walked = walk(&bytes, from, bytes_max, first_whole)
-            .map_err(|reason| self.damage(place.segment, place.position, reason))?;
-        if walked.end <= walked.skipped {
-            // All of this chunk lies before the offset: the next one begins where it ends.
-            let next = Position(place.position.0 + walked.skipped as u64);
-            if walked.first_bytes.is_none() && walked.skipped == bytes.len() && next < place.end {
-                let place = Place { segment: place.segment, position: next, end: place.end };
-                if let Some(bytes) = self.read_cached(&place) {
-                    return self.take(&place, bytes, from, bytes_max, first_whole);
-                }
-            }
-            return Ok(None);
+        let next = state.segments.iter().find(|next| next.base > segment && next.base > offset);
+        match next {
+            Some(next) if state.gaps_allowed() => Ok(next.base),
+            _ => Err(self.damage(segment, Position::ZERO, format!("offset {offset} is missing"))),
         }
-        let slice = bytes.slice(walked.skipped..walked.end);
-        Ok(Some((slice, walked.next)))
     }
 
-    /// Reads from the segment file: first as much as is likely to serve, then exactly what the first
-    /// batch needs if it is larger.
-    async fn read_file(
-        &self,
-        place: &Place,
-        from: Offset,
-        bytes_max: usize,
-        first_whole: bool,
-    ) -> Result<Option<(BufferSlice, Offset)>, LogFault> {
-        let file = self.open_for_reading(place.segment).await?;
-        // The index is sparse, so the wanted batch begins a little behind the place.
-        let interval = self.state.borrow().config.index_interval_bytes as usize;
-        let mut position = place.position;
-        let mut wish = bytes_max.saturating_add(interval.min(1 << 20)).max(BATCH_HEADER_BYTES);
+    /// Takes batches from the tail cache; `None` when they are not there.
+    fn read_cached(&self, place: &Place, wish: &Wish) -> Result<Option<Step>, LogFault> {
+        let state = self.state.borrow();
+        let mut position = place.start.position;
         loop {
-            let length = wish.min((place.end - position) as usize);
-            let bytes = self.read_exactly(&file, place.segment, position, length).await?;
-            let at = Place { segment: place.segment, position, end: place.end };
-            let walked = walk(&bytes, from, bytes_max, first_whole)
+            // All of this chunk may lie before the offset: the next one begins where it ends.
+            let Some(bytes) = state.tail.read(place.segment, position) else { return Ok(None) };
+            let walked = walk(&bytes, wish, None)
                 .map_err(|reason| self.damage(place.segment, position, reason))?;
-            if walked.end > walked.skipped {
-                return self.take(&at, bytes, from, bytes_max, first_whole);
+            if walked.end > 0 {
+                self.shard.probe.tail_reads.add(1);
+                let slice = bytes.slice(walked.skipped..walked.end);
+                return Ok(Some(Step::Taken(slice, walked.next)));
             }
-            let rest = place.end - position - length as u64;
-            match walked.first_bytes {
-                Some(first) if first_whole && first > length - walked.skipped => {
-                    position = position + walked.skipped as u64;
-                    wish = first;
-                }
-                Some(_) => return Ok(None),
-                None if rest == 0 => return Ok(None),
-                // All before the offset, or a batch to skip reaches beyond what was read.
-                None => {
-                    position = self.skip(&bytes, position, from)?;
-                    if position >= place.end {
-                        return Ok(None);
-                    }
-                }
+            if walked.stopped_at.is_some() {
+                return Ok(Some(Step::TooLarge));
             }
+            position = position + bytes.len() as u64;
         }
     }
 
-    /// The position after the batches of `bytes` that lie before `from`, even when the last of them is
-    /// not wholly in `bytes`.
-    fn skip(&self, bytes: &[u8], start: Position, from: Offset) -> Result<Position, LogFault> {
-        let mut at = 0;
-        while at + BATCH_HEADER_BYTES <= bytes.len() {
-            let header = BatchHeader::parse(&bytes[at..])
-                .map_err(|error| self.damage(Offset::ZERO, start + at as u64, error.to_string()))?;
-            if header.next_offset() > from {
-                break;
+    /// Takes batches from the segment's file. An index that misleads is made anew, once.
+    async fn read_segment(self: &Rc<Self>, place: Place, wish: &Wish) -> Result<Step, LogFault> {
+        match self.read_file(place, wish).await {
+            Err(fault) if fault.kind == FaultKind::Damage => {
+                let Some(start) = self.distrust_index(&place, wish.from).await? else {
+                    return Err(fault);
+                };
+                self.read_file(Place { start, ..place }, wish).await
             }
-            at += header.batch_bytes;
+            other => other,
         }
-        Ok(start + at as u64)
     }
 
-    async fn read_exactly(
+    /// Reads first as much as is likely to serve, then exactly what the first batch needs if it is larger.
+    async fn read_file(&self, place: Place, wish: &Wish) -> Result<Step, LogFault> {
+        let file = self.open_for_reading(place.segment).await?;
+        let mut succession = self.succession(place.start, place.segment);
+        // The index is sparse, so the wanted batch begins a little behind the place.
+        let interval = self.state.borrow().config.index_interval_bytes;
+        let before = usize::try_from(interval).unwrap_or(usize::MAX).min(READ_BEFORE_BYTES_MAX);
+        let usual = (wish.bytes_max.min(READ_BYTES_MAX) + before).max(BATCH_HEADER_BYTES);
+        let (mut position, mut length) = (place.start.position, usual);
+        while position < place.end {
+            let left = place.end - position;
+            length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let bytes = self.read_exactly(&file, place.segment, position, length).await?;
+            let fault = |at, reason| self.damage(place.segment, at, reason);
+            let walked = walk(&bytes, wish, Some(&mut succession));
+            let walked = walked.map_err(|reason| fault(position, reason))?;
+            if walked.end > 0 {
+                return Ok(Step::Taken(bytes.slice(walked.skipped..walked.end), walked.next));
+            }
+            position = position + walked.skipped as u64;
+            length = usual;
+            match walked.stopped_at {
+                None if walked.skipped == 0 => {
+                    return Err(fault(position, format!("{left} bytes at the end are no batch")));
+                }
+                None => {}
+                Some(header) if header.batch_bytes as u64 > place.end - position => {
+                    let reason = "a batch is longer than its segment".to_string();
+                    return Err(fault(position, reason));
+                }
+                Some(header) if header.next_offset() <= wish.from => {
+                    let passed = succession.pass(&header);
+                    passed.map_err(|reason| fault(position, reason))?;
+                    position = position + header.batch_bytes as u64;
+                }
+                Some(header) if header.batch_bytes <= wish.bytes_max || wish.first_whole => {
+                    length = header.batch_bytes;
+                }
+                Some(_) => return Ok(Step::TooLarge),
+            }
+        }
+        Ok(Step::Exhausted)
+    }
+
+    /// What the batches of a segment from a place on must be.
+    pub(super) fn succession(&self, start: IndexedBatch, segment: Offset) -> Succession {
+        let state = self.state.borrow();
+        let epochs = state.epochs_known.then(|| state.epochs.clone());
+        Succession::new(start, segment, state.gaps_allowed(), epochs)
+    }
+
+    pub(super) async fn read_exactly(
         &self,
         file: &File,
         segment: Offset,
@@ -263,220 +309,19 @@ impl Partition {
         Ok(bytes)
     }
 
-    async fn open_for_reading(&self, segment: Offset) -> Result<Rc<File>, LogFault> {
-        let (is_active, durability) = {
-            let state = self.state.borrow();
-            (state.active().base == segment, state.config.durability)
-        };
-        let options = FileOptions {
-            read_only: !is_active,
-            sync_on_write: is_active && durability == crate::types::Durability::Fsync,
-            create_new: false,
-        };
-        let path = self.segment_path(segment);
-        self.shard.files.open((self.number, segment), &path, options).await
+    pub(super) async fn open_for_reading(&self, segment: Offset) -> Result<Rc<File>, LogFault> {
+        let options = FileOptions { read_only: true, ..FileOptions::default() };
+        let key = FileKey { partition: self.number, segment, access: Access::Read };
+        let file = self.shard.files.open(key, &self.segment_path(segment), options).await?;
+        if self.state.borrow().retired {
+            // Its files may be gone, and another partition's may have their names.
+            self.shard.files.remove(key);
+            return Err(gone_fault(&self.directory));
+        }
+        Ok(file)
     }
 
-    fn damage(&self, segment: Offset, position: Position, reason: String) -> LogFault {
+    pub(super) fn damage(&self, segment: Offset, position: Position, reason: String) -> LogFault {
         LogFault::damage(&self.segment_path(segment), position.0, reason)
-    }
-
-    // ------------------------------------------------------------ indexes of sealed segments
-
-    /// The index of a sealed segment, read from its files, or rebuilt from the segment if they are
-    /// missing or do not fit.
-    pub(super) async fn load_index(
-        self: &Rc<Self>,
-        base: Offset,
-        end: Position,
-    ) -> Result<Rc<SegmentIndex>, LogFault> {
-        let mut index = None;
-        if let Some(decoded) = self.read_index(base, end).await? {
-            if self.index_fits(&decoded, base, end).await? {
-                index = Some(decoded);
-            }
-        }
-        let index = match index {
-            Some(index) => index,
-            None => self.rebuild_index(base, end).await?,
-        };
-        let index = Rc::new(index);
-        self.keep_sealed_index(base, index.clone());
-        Ok(index)
-    }
-
-    /// What `.index` and `.timeindex` say; `None` when they are missing or damaged.
-    pub(super) async fn read_index(
-        &self,
-        base: Offset,
-        end: Position,
-    ) -> Result<Option<SegmentIndex>, LogFault> {
-        let mut contents = Vec::with_capacity(2);
-        for suffix in [segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX] {
-            let path = segment::file_path(&self.directory, base, suffix);
-            match small_file::read(&path, INDEX_FILE_BYTES_MAX).await {
-                Ok(Some(bytes)) => contents.push(bytes),
-                Ok(None) => return Ok(None),
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
-                Err(error) => return Err(LogFault::from_io("read", &path, 0, &error)),
-            }
-        }
-        Ok(SegmentIndex::decode(base, &contents[0], &contents[1], end.0))
-    }
-
-    /// An index is believed when its last entry names a batch.
-    async fn index_fits(
-        &self,
-        index: &SegmentIndex,
-        base: Offset,
-        end: Position,
-    ) -> Result<bool, LogFault> {
-        let position = index.last_position();
-        if end - position < BATCH_HEADER_BYTES as u64 {
-            return Ok(end == Position::ZERO);
-        }
-        let file = self.open_for_reading(base).await?;
-        let bytes = self.read_exactly(&file, base, position, BATCH_HEADER_BYTES).await?;
-        let named = BatchHeader::parse(&bytes).ok();
-        Ok(named.is_some_and(|header| index.locate(header.base_offset) == position))
-    }
-
-    async fn rebuild_index(
-        self: &Rc<Self>,
-        base: Offset,
-        end: Position,
-    ) -> Result<SegmentIndex, LogFault> {
-        tracing::warn!(partition = %self.id, segment = %base, "rebuilding the index of a segment");
-        let interval = self.state.borrow().config.index_interval_bytes;
-        let mut segment = Segment::sealed(base, end.0);
-        let mut index = SegmentIndex::new(base);
-        self.scan_headers(base, Position::ZERO, end, |header, position| {
-            segment.note_time(header.max_timestamp, header.last_offset());
-            let max = segment.max_timestamp.expect("just noted");
-            let range = (header.base_offset, header.last_offset());
-            index.note_batch(range, position, header.batch_bytes as u64, max, interval);
-            true
-        })
-        .await?;
-        if let Some(max) = segment.max_timestamp {
-            index.seal(max);
-        }
-        Ok(index)
-    }
-
-    /// Shows `visit` the header of every batch between two positions, until it says no.
-    pub(super) async fn scan_headers(
-        &self,
-        base: Offset,
-        start: Position,
-        end: Position,
-        mut visit: impl FnMut(&BatchHeader, Position) -> bool,
-    ) -> Result<(), LogFault> {
-        // An empty partition has no file.
-        if end <= start {
-            return Ok(());
-        }
-        let file = self.open_for_reading(base).await?;
-        let mut position = start;
-        while end.0.saturating_sub(position.0) >= BATCH_HEADER_BYTES as u64 {
-            let length = SCAN_BYTES.min((end - position) as usize);
-            let bytes = self.read_exactly(&file, base, position, length).await?;
-            let mut at = 0;
-            while at + BATCH_HEADER_BYTES <= bytes.len() {
-                let header = BatchHeader::parse(&bytes[at..])
-                    .map_err(|error| self.damage(base, position + at as u64, error.to_string()))?;
-                if !visit(&header, position + at as u64) {
-                    return Ok(());
-                }
-                at += header.batch_bytes;
-            }
-            position = position + at as u64;
-        }
-        Ok(())
-    }
-
-    // ------------------------------------------------------------ by time
-
-    /// The bytes of the first committed batch that may hold a record of `timestamp` or later, at or after
-    /// `from` and the log's start; the caller looks into it. `None` when there is none.
-    ///
-    /// # Errors
-    /// The fault of the partition or of this read.
-    pub async fn find_batch_by_time(
-        self: &Rc<Self>,
-        timestamp: Timestamp,
-        from: Offset,
-    ) -> Result<Option<BufferSlice>, ReadError> {
-        let log_start = self.log_start();
-        self.check_range(log_start)?;
-        let from = from.max(log_start);
-        let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|s| s.base).collect();
-        for base in bases {
-            let Some((end, index)) = self.index_of(base).await? else { continue };
-            let reaches = index.last_time().is_none_or(|(last, _)| last >= timestamp);
-            let is_active = self.state.borrow().active().base == base;
-            if !reaches && !is_active {
-                continue;
-            }
-            let start = index.locate(index.locate_time(timestamp).max(from));
-            drop(index);
-            if start >= end {
-                // Nothing is there to look at: the active segment may not even have a file yet.
-                continue;
-            }
-            let mut found = None;
-            self.scan_headers(base, start, end, |header, position| {
-                let holds = header.max_timestamp >= timestamp && header.next_offset() > from;
-                if holds {
-                    found = Some((position, header.batch_bytes));
-                }
-                !holds
-            })
-            .await?;
-            if let Some((position, length)) = found {
-                let file = self.open_for_reading(base).await?;
-                return Ok(Some(self.read_exactly(&file, base, position, length).await?));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The committed batch with the largest timestamp; the earliest of several.
-    ///
-    /// # Errors
-    /// The fault of the partition or of this read.
-    pub async fn find_batch_of_max_time(self: &Rc<Self>) -> Result<Option<BufferSlice>, ReadError> {
-        let log_start = self.log_start();
-        self.check_range(log_start)?;
-        let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|s| s.base).collect();
-        let mut max: Option<Timestamp> = None;
-        for base in bases {
-            self.index_of(base).await?;
-            let state = self.state.borrow();
-            let segment = state.segments.iter().find(|segment| segment.base == base);
-            let time = segment.and_then(|segment| segment.max_timestamp);
-            let live = time.filter(|(_, offset)| *offset >= log_start).map(|(time, _)| time);
-            max = max.max(live);
-        }
-        match max {
-            Some(time) if time.0 >= 0 => self.find_batch_by_time(time, log_start).await,
-            _ => Ok(None),
-        }
-    }
-
-    async fn index_of(
-        self: &Rc<Self>,
-        base: Offset,
-    ) -> Result<Option<(Position, Rc<SegmentIndex>)>, LogFault> {
-        let end = {
-            let state = self.state.borrow();
-            let segment = state.segments.iter().find(|segment| segment.base == base);
-            let Some(segment) = segment else { return Ok(None) };
-            if let Some(index) = &segment.index {
-                return Ok(Some((segment.end, index.clone())));
-            }
-            segment.end
-        };
-        Ok(Some((end, self.load_index(base, end).await?)))
     }
 }

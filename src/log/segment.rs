@@ -9,6 +9,11 @@ pub const LOG_SUFFIX: &str = "log";
 pub const INDEX_SUFFIX: &str = "index";
 pub const TIME_INDEX_SUFFIX: &str = "timeindex";
 pub const PRODUCERS_SUFFIX: &str = "producers";
+/// Apache Kafka's own snapshot of producers; only its presence is of interest.
+pub const KAFKA_SNAPSHOT_SUFFIX: &str = "snapshot";
+/// An empty file that says: commits were written that no sync has covered, so power loss may leave holes
+/// anywhere after the checkpoint.
+pub const UNSYNCED_NAME: &str = "unsynced";
 /// A small file being written, not yet renamed to its name; removed by recovery.
 pub const TEMPORARY_SUFFIX: &str = "tmp";
 
@@ -60,10 +65,11 @@ impl Segment {
         Segment { end, allocated: bytes, index: None, ..Segment::empty(base) }
     }
 
-    /// Notes a time at `offset`; earlier ones win ties, as in Kafka.
-    pub fn note_time(&mut self, timestamp: Timestamp, offset: Offset) {
-        if self.max_timestamp.is_none_or(|(max, _)| timestamp > max) {
-            self.max_timestamp = Some((timestamp, offset));
+    /// Notes a time at `offset` and returns the largest so far; earlier ones win ties, as in Kafka.
+    pub fn note_time(&mut self, timestamp: Timestamp, offset: Offset) -> (Timestamp, Offset) {
+        match self.max_timestamp {
+            Some(max) if max.0 >= timestamp => max,
+            _ => *self.max_timestamp.insert((timestamp, offset)),
         }
     }
 }

@@ -5,11 +5,12 @@
 
 use super::file_cache::FileCache;
 use super::partition::Partition;
+use crate::limits::COMMIT_BYTES_MAX;
 use crate::probe::Probe;
 use crate::runtime;
 use crate::types::Offset;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
@@ -30,6 +31,8 @@ pub struct LogOptions {
     pub producer_expiration_ms: i64,
     /// Indexes of sealed segments held in memory at most.
     pub sealed_indexes_max: usize,
+    /// Longest single write, but for a batch that is longer.
+    pub commit_bytes_max: usize,
 }
 
 impl LogOptions {
@@ -42,6 +45,7 @@ impl LogOptions {
             pending_bytes_max: 64 << 20,
             producer_expiration_ms: 24 * 3600 * 1000,
             sealed_indexes_max: 64,
+            commit_bytes_max: COMMIT_BYTES_MAX,
         }
     }
 }
@@ -52,9 +56,12 @@ pub struct ShardLog {
     pub probe: Rc<Probe>,
     pub(super) files: FileCache,
     dirty: RefCell<VecDeque<Rc<Partition>>>,
-    idle_writers: RefCell<Vec<Waker>>,
-    /// One entry per cached chunk, oldest first.
-    cached: RefCell<VecDeque<Weak<Partition>>>,
+    /// Writers with nothing to do, each once.
+    idle_writers: RefCell<Vec<(usize, Waker)>>,
+    /// One entry per cached chunk, oldest first: its partition, and that one's number.
+    cached: RefCell<VecDeque<(u64, Weak<Partition>)>>,
+    /// Bytes cached per partition that has any.
+    cached_of: RefCell<HashMap<u64, usize>>,
     cached_bytes: Cell<usize>,
     pending_bytes: Cell<usize>,
     relieved: RefCell<Vec<Waker>>,
@@ -72,6 +79,7 @@ impl ShardLog {
             dirty: RefCell::default(),
             idle_writers: RefCell::default(),
             cached: RefCell::default(),
+            cached_of: RefCell::default(),
             cached_bytes: Cell::new(0),
             pending_bytes: Cell::new(0),
             relieved: RefCell::default(),
@@ -82,11 +90,11 @@ impl ShardLog {
 
     /// Starts the writers: long-lived tasks, so that a commit spawns nothing.
     pub fn start_writers(self: &Rc<Self>) {
-        for _ in 0..self.options.writers {
+        for writer in 0..self.options.writers {
             let shard = self.clone();
             drop(runtime::spawn(async move {
                 loop {
-                    let partition = shard.next_dirty().await;
+                    let partition = shard.next_dirty(writer).await;
                     partition.commit_next().await;
                 }
             }));
@@ -97,17 +105,20 @@ impl ShardLog {
     pub(super) fn enqueue(&self, partition: Rc<Partition>) {
         self.dirty.borrow_mut().push_back(partition);
         let writer = self.idle_writers.borrow_mut().pop();
-        if let Some(writer) = writer {
-            writer.wake();
+        if let Some((_, waker)) = writer {
+            waker.wake();
         }
     }
 
-    async fn next_dirty(&self) -> Rc<Partition> {
+    async fn next_dirty(&self, writer: usize) -> Rc<Partition> {
         poll_fn(|context| {
+            let mut idle = self.idle_writers.borrow_mut();
+            // Woken or not, it is in the list once: a second entry would take a wake from another.
+            idle.retain(|(other, _)| *other != writer);
             if let Some(partition) = self.dirty.borrow_mut().pop_front() {
                 return Poll::Ready(partition);
             }
-            self.idle_writers.borrow_mut().push(context.waker().clone());
+            idle.push((writer, context.waker().clone()));
             Poll::Pending
         })
         .await
@@ -150,32 +161,44 @@ impl ShardLog {
 
     /// Accounts for what a partition cached, and evicts the shard's oldest chunks when the budget is
     /// exceeded. `is_new` when it is a chunk more, not a larger one in the place of its last.
-    pub(super) fn note_cached(
-        &self,
-        partition: &Rc<Partition>,
-        was: usize,
-        is: usize,
-        is_new: bool,
-    ) {
+    pub(super) fn note_cached(&self, partition: &Rc<Partition>, bytes: usize, is_new: bool) {
+        let number = partition.number;
         if is_new {
-            self.cached.borrow_mut().push_back(Rc::downgrade(partition));
+            self.cached.borrow_mut().push_back((number, Rc::downgrade(partition)));
         }
-        self.cached_bytes.set(self.cached_bytes.get() + is - was);
+        self.set_cached(number, bytes);
         while self.cached_bytes.get() > self.options.tail_cache_bytes {
-            let Some(oldest) = self.cached.borrow_mut().pop_front() else { break };
-            if let Some(partition) = oldest.upgrade() {
-                self.forget_cached(partition.evict_oldest_chunk());
-            }
+            let Some((number, oldest)) = self.cached.borrow_mut().pop_front() else { break };
+            let left = oldest.upgrade().map_or(0, |partition| partition.evict_oldest_chunk());
+            self.set_cached(number, left);
         }
     }
 
-    pub(super) fn forget_cached(&self, bytes: usize) {
-        self.cached_bytes.set(self.cached_bytes.get().saturating_sub(bytes));
+    fn set_cached(&self, number: u64, bytes: usize) {
+        let mut cached_of = self.cached_of.borrow_mut();
+        let was = match bytes {
+            0 => cached_of.remove(&number),
+            _ => cached_of.insert(number, bytes),
+        };
+        self.cached_bytes.set(self.cached_bytes.get() + bytes - was.unwrap_or(0));
+    }
+
+    /// Forgets what was cached for a partition whose tail cache was cleared.
+    pub(super) fn forget_cached_of(&self, number: u64) {
+        if self.cached_of.borrow().contains_key(&number) {
+            self.set_cached(number, 0);
+            self.cached.borrow_mut().retain(|(other, _)| *other != number);
+        }
     }
 
     /// Memory held by tail caches, in bytes.
     pub fn cached_bytes(&self) -> usize {
         self.cached_bytes.get()
+    }
+
+    /// Files held open for later use.
+    pub fn files_held(&self) -> usize {
+        self.files.len()
     }
 
     /// Notes that a sealed segment's index was loaded; the longest loaded goes at the limit.
@@ -185,10 +208,10 @@ impl ShardLog {
         let oldest =
             if loaded.len() > self.options.sealed_indexes_max { loaded.pop_front() } else { None };
         drop(loaded);
-        if let Some((partition, base)) = oldest {
-            if let Some(partition) = partition.upgrade() {
-                partition.drop_sealed_index(base);
-            }
+        if let Some((partition, base)) = oldest
+            && let Some(partition) = partition.upgrade()
+        {
+            partition.drop_sealed_index(base);
         }
     }
 }

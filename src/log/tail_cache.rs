@@ -69,11 +69,10 @@ impl TailCache {
         is_new
     }
 
-    /// Drops the oldest chunk; bytes freed, 0 when there is none.
+    /// Drops the oldest chunk; bytes still held.
     pub fn evict_oldest(&mut self) -> usize {
-        let freed = self.chunks.pop_front().map_or(0, |chunk| chunk.buffer.len());
-        self.bytes -= freed;
-        freed
+        self.bytes -= self.chunks.pop_front().map_or(0, |chunk| chunk.buffer.len());
+        self.bytes
     }
 
     pub fn clear(&mut self) {

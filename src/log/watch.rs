@@ -19,12 +19,10 @@ impl WatchList {
     /// Wakes the task once the committed end reaches `threshold`, or on `wake_all`.
     pub fn register(&self, key: &mut WatchKey, threshold: Offset, context: &Context<'_>) {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = key.0.and_then(|at| slots.get_mut(at)) {
-            if let Some((at, waker)) = slot {
-                *at = threshold;
-                waker.clone_from(context.waker());
-                return;
-            }
+        if let Some(Some((at, waker))) = key.0.and_then(|at| slots.get_mut(at)) {
+            *at = threshold;
+            waker.clone_from(context.waker());
+            return;
         }
         let entry = Some((threshold, context.waker().clone()));
         let at = slots.iter().position(Option::is_none).unwrap_or(slots.len());
@@ -42,6 +40,11 @@ impl WatchList {
         if let Some(slot) = self.slots.borrow_mut().get_mut(at) {
             *slot = None;
         }
+    }
+
+    /// Who waits now.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().iter().flatten().count()
     }
 
     /// Wakes those whose threshold is reached.
