@@ -3,7 +3,7 @@
 
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::data_plane::fetch;
-use crate::data_plane::produce::{self, Dispatch, ProduceInFlight};
+use crate::data_plane::produce::{self, ProduceInFlight};
 use crate::data_plane::{Response, SessionCache};
 use crate::shard::Shard;
 use crate::wire::api::{FetchRequest, ProduceRequest};
@@ -47,13 +47,13 @@ pub enum InFlight {
 impl InFlight {
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response, Refusal>> {
         match self {
-            InFlight::Produce(produce) => produce.poll_produced(context).map(Ok),
+            InFlight::Produce(produce) => produce.poll_produced(context).map_err(Refusal::Silent),
             InFlight::Later(future) => future.as_mut().poll(context),
         }
     }
 }
 
-/// Decodes a request and starts it; `None` when it has no answer.
+/// Decodes a request and starts it.
 ///
 /// # Errors
 /// The request cannot be read or is not served: the connection closes.
@@ -61,7 +61,7 @@ pub fn route(
     services: &Services,
     frame: Bytes,
     connection: ConnectionInfo,
-) -> Result<Option<InFlight>, Refusal> {
+) -> Result<InFlight, Refusal> {
     let mut decoder = Decoder::new(frame);
     let header = RequestHeader::decode(&mut decoder)?;
     let (key, version) = (header.api_key, header.api_version);
@@ -72,26 +72,23 @@ pub fn route(
     match key {
         ApiKey::Produce => {
             let request = ProduceRequest::decode(&mut decoder, version)?;
-            match produce::dispatch(&services.shard, &header, request) {
-                Dispatch::Answer(in_flight) => Ok(Some(InFlight::Produce(in_flight))),
-                Dispatch::Silent => Ok(None),
-                Dispatch::Close(code) => Err(Refusal::Silent(code)),
-            }
+            let in_flight = produce::dispatch(&services.shard, &header, request);
+            Ok(InFlight::Produce(in_flight))
         }
         ApiKey::Fetch => {
             let request = FetchRequest::decode(&mut decoder, version)?;
             let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
             let limit = services.fetch_bytes_max;
-            Ok(Some(InFlight::Later(Box::pin(async move {
+            Ok(InFlight::Later(Box::pin(async move {
                 Ok(fetch::fetch(shard, sessions, header, request, limit).await)
-            }))))
+            })))
         }
         _ => {
             let control = services.control.clone();
-            Ok(Some(InFlight::Later(Box::pin(async move {
+            Ok(InFlight::Later(Box::pin(async move {
                 let encoder = control.handle(header, decoder, connection).await?;
                 Ok(Response::encoded(encoder))
-            }))))
+            })))
         }
     }
 }

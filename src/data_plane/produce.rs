@@ -21,24 +21,16 @@ const ZSTD_VERSION_MIN: i16 = 7;
 /// First version that names topics by id.
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 
-/// What becomes of a produce request after dispatch.
-pub enum Dispatch {
-    /// acks=1 or all: answered once produced.
-    Answer(ProduceInFlight),
-    /// acks=0 and nothing wrong so far: there is no answer.
-    Silent,
-    /// acks=0 and something wrong: closing is the only way to say so, as in Kafka.
-    Close(ErrorCode),
-}
-
 /// A partition of the request: decided, or waiting for its promise.
 enum Entry {
     Waiting(AppendTicket),
     Done,
 }
 
-/// A produce request whose order is fixed and whose promises are awaited.
+/// A produce request whose order is fixed and whose promises are awaited; with acks=0 too, so that what
+/// one connection has in flight is bounded and a refusal is noticed.
 pub struct ProduceInFlight {
+    acks: i16,
     correlation_id: i32,
     version: i16,
     response: ProduceResponse,
@@ -47,10 +39,11 @@ pub struct ProduceInFlight {
 }
 
 /// Starts all appends of a request.
-pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) -> Dispatch {
+pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
     let mut in_flight = ProduceInFlight {
+        acks,
         correlation_id: header.correlation_id,
         version,
         response: ProduceResponse::default(),
@@ -63,15 +56,9 @@ pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) 
             if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name.as_str()) };
         let unknown =
             if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        in_flight.add_topic(shard, data, topic.map(|topic| &**topic).ok_or(unknown), acks);
+        in_flight.add_topic(shard, data, topic.map(|topic| &**topic).ok_or(unknown));
     }
-    if acks != 0 {
-        return Dispatch::Answer(in_flight);
-    }
-    match in_flight.first_refusal() {
-        Some(code) => Dispatch::Close(code),
-        None => Dispatch::Silent,
-    }
+    in_flight
 }
 
 impl ProduceInFlight {
@@ -80,7 +67,6 @@ impl ProduceInFlight {
         shard: &Shard,
         data: TopicProduceData,
         topic: Result<&Topic, ErrorCode>,
-        acks: i16,
     ) {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
@@ -91,7 +77,7 @@ impl ProduceInFlight {
                 // Kafka keeps the first of two and forgets the other.
                 continue;
             }
-            let (error_code, entry) = match self.check(topic, partition, acks) {
+            let (error_code, entry) = match self.check(topic, partition) {
                 Ok((topic, batch)) => {
                     let place = topic.partition(index).expect("checked");
                     let key = PartitionKey { topic_id: topic.id, index };
@@ -115,9 +101,8 @@ impl ProduceInFlight {
         &self,
         topic: Result<&'a Topic, ErrorCode>,
         partition: PartitionProduceData,
-        acks: i16,
     ) -> Result<(&'a Topic, Bytes), ErrorCode> {
-        if !(-1..=1).contains(&acks) {
+        if !(-1..=1).contains(&self.acks) {
             return Err(ErrorCode::InvalidRequiredAcks);
         }
         let topic = topic?;
@@ -135,17 +120,15 @@ impl ProduceInFlight {
         Ok((topic, batch))
     }
 
-    fn first_refusal(&self) -> Option<ErrorCode> {
-        let answers = self.response.responses.iter().flat_map(|t| &t.partition_responses);
-        answers.zip(&self.entries).find_map(|(answer, entry)| match entry {
-            Entry::Waiting(AppendTicket::Refused(Some(error))) => Some(code_of(error)),
-            _ if answer.error_code != ErrorCode::None => Some(answer.error_code),
-            _ => None,
-        })
-    }
-
-    /// Ready with the answer when every partition's promise is kept or broken.
-    pub fn poll_produced(&mut self, context: &mut Context<'_>) -> Poll<Response> {
+    /// Ready with the answer when every partition's promise is kept or broken. With acks=0 the answer is
+    /// empty.
+    ///
+    /// # Errors
+    /// With acks=0, what went wrong: closing the connection is the only way to say so, as in Kafka.
+    pub fn poll_produced(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Response, ErrorCode>> {
         let answers =
             self.response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
         for (answer, entry) in answers.zip(&mut self.entries) {
@@ -155,9 +138,14 @@ impl ProduceInFlight {
                 *entry = Entry::Done;
             }
         }
+        if self.acks == 0 {
+            let mut codes = self.response.responses.iter().flat_map(|t| &t.partition_responses);
+            let refused = codes.find(|answer| !answer.error_code.is_none());
+            return Poll::Ready(refused.map_or(Ok(Response::default()), |r| Err(r.error_code)));
+        }
         let encoder =
             encode_response::<ProduceRequest>(&self.response, self.version, self.correlation_id);
-        Poll::Ready(Response::encoded(encoder))
+        Poll::Ready(Ok(Response::encoded(encoder)))
     }
 }
 

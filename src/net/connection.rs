@@ -205,12 +205,12 @@ impl Connection {
     fn start(&self, frame: Bytes, reservation: Option<Reservation>) -> Result<(), Refusal> {
         let server = &self.server;
         server.shard.probe.requests.add(1);
-        let routed = router::route(&server.services, frame, self.info)?;
-        if let Some(answer) = routed {
-            self.queue.borrow_mut().push_back(Waiting { answer, _reservation: reservation });
-            self.state.in_flight.set(self.queue.borrow().len());
-            wake(&self.writer);
-        }
+        let answer = router::route(&server.services, frame, self.info)?;
+        let mut queue = self.queue.borrow_mut();
+        queue.push_back(Waiting { answer, _reservation: reservation });
+        self.state.in_flight.set(queue.len());
+        drop(queue);
+        wake(&self.writer);
         Ok(())
     }
 
