@@ -9,10 +9,10 @@ mkdir -p "$LAB"
 export CORELOG_LAB_DIR=$LAB
 lab_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Waits until something listens on 127.0.0.1:PORT, or the process PID is gone, or 60 s have passed.
+# Waits until something listens on 127.0.0.1:PORT, or the process PID is gone, or 40 s have passed.
 wait_port() { # port, pid
   local _
-  for _ in $(seq 1 600); do
+  for _ in $(seq 1 400); do
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
     kill -0 "$2" 2>/dev/null || return 1
     sleep 0.1

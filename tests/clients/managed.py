@@ -39,7 +39,7 @@ class Broker:
         with open(self.log, "a") as log:
             print(f"--- {' '.join(line)}", file=log, flush=True)
             self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        end = time.monotonic() + 90
+        end = time.monotonic() + 40
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -48,7 +48,8 @@ class Broker:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the broker ended with {self.process.returncode}: {self.tail()}") from None
                 if time.monotonic() > end:
-                    raise RuntimeError(f"nothing listens on {self.port} after 90 s: {self.tail()}") from None
+                    self.kill()
+                    raise RuntimeError(f"nothing listens on {self.port} after 40 s: {self.tail()}") from None
                 time.sleep(0.02)
 
     @property

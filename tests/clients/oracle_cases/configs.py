@@ -82,7 +82,8 @@ def describe_configs_of_a_broker(a):
         "connections.max.idle.ms",
         "no.such.key",
     ]
-    return {"by id": describe(a, 4, str(broker), keys), "cluster default": describe(a, 4, "", keys)}
+    by_id = [{**r, "resource_name": r["resource_name"] == str(broker)} for r in describe(a, 4, str(broker), keys)]
+    return {"by id": by_id, "cluster default": describe(a, 4, "", keys)}
 
 
 def alter(a, changes, kind=2, name=None, version=1, **more):
