@@ -153,7 +153,10 @@ impl ShardLog {
             if self.pending_bytes.get() <= self.options.pending_bytes_max {
                 return Poll::Ready(());
             }
-            self.relieved.borrow_mut().push(context.waker().clone());
+            let mut relieved = self.relieved.borrow_mut();
+            if !relieved.iter().any(|waker| waker.will_wake(context.waker())) {
+                relieved.push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

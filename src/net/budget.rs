@@ -39,7 +39,10 @@ impl ReceiveBudget {
                 self.used.set(self.used.get() + bytes);
                 return Poll::Ready(());
             }
-            self.waiting.borrow_mut().push_back(context.waker().clone());
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push_back(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

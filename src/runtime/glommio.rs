@@ -108,7 +108,24 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
+    let main = move || {
+        let main = main();
+        async move {
+            drop(spawn(heartbeat()));
+            main.await
+        }
+    };
     executor_builder(thread).spawn(main).map(ShardHandle).map_err(io::Error::from)
+}
+
+/// glommio 0.9 can park although tasks are runnable, when its preemption is asked for before any has run
+/// (glommio/glommio PR #53): a timer bounds how long such a shard sleeps.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(10);
+
+async fn heartbeat() {
+    loop {
+        sleep(HEARTBEAT_EVERY).await;
+    }
 }
 
 /// Runs a future to its end on an executor of this thread: for clients and tools.

@@ -61,7 +61,11 @@ impl Lifecycle {
             if reached() {
                 return Poll::Ready(());
             }
-            self.wakers.borrow_mut().push(context.waker().clone());
+            let mut wakers = self.wakers.borrow_mut();
+            // Polled again and again while it waits; glommio counts a task's wakers in 16 bits.
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

@@ -131,6 +131,13 @@ impl Mailbox {
         }
     }
 
+    fn wait_for_room(&self, context: &Context<'_>) {
+        let mut waiting = self.waiting_for_room.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+    }
+
     fn is_backed_up(&self) -> bool {
         let full = |outbox: &Outbox| outbox.messages.borrow().len() >= MAILBOX_MESSAGES_MAX;
         self.outboxes.iter().any(full)
@@ -142,7 +149,7 @@ impl Mailbox {
             if !self.is_backed_up() {
                 return Poll::Ready(());
             }
-            self.waiting_for_room.borrow_mut().push(context.waker().clone());
+            self.wait_for_room(context);
             Poll::Pending
         })
         .await;
@@ -158,7 +165,7 @@ impl Mailbox {
             if !self.outboxes.iter().any(waits) {
                 return Poll::Ready(());
             }
-            self.waiting_for_room.borrow_mut().push(context.waker().clone());
+            self.wait_for_room(context);
             Poll::Pending
         })
         .await;

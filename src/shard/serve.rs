@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 /// An append whose order is fixed and whose promise is awaited.
@@ -161,6 +162,9 @@ impl Shard {
             watches.push(Watch { partition, key: WatchKey::default(), threshold: *threshold });
         }
         poll_fn(|context| {
+            // One waker for all: glommio counts a task's wakers in 16 bits, and a fetch may watch more.
+            let shared = Waker::from(Arc::new(SharedWaker(context.waker().clone())));
+            let context = &mut Context::from_waker(&shared);
             for watch in &mut watches {
                 let Watch { partition, key, threshold } = watch;
                 if partition.poll_reached(key, *threshold, context).is_ready() {
@@ -297,6 +301,14 @@ impl Shard {
             TimeLookup::Max => log.find_batch_of_max_time().await?,
         };
         Ok(found.map(|batch| batch.to_bytes()))
+    }
+}
+
+struct SharedWaker(Waker);
+
+impl Wake for SharedWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
     }
 }
 
