@@ -19,7 +19,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// asks for the smaller number, and when it fits the limit, for the line to go.
 const LONG_FILES: &[(&str, usize, &str)] = &[(
     "src/runtime/glommio.rs",
-    786,
+    803,
     "one page says everything that glommio does for us and how it is kept from hurting",
 )];
 /// (`path::function`, lines, reason)
