@@ -53,8 +53,11 @@ impl Connect {
 
 #[cfg(not(any(test, feature = "sim")))]
 fn run_here<T>(talk: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    crate::runtime::run_local(talk)
-        .map_err(|error| Failure::failed(format!("cannot start io_uring: {error}")))?
+    crate::runtime::run_local(talk).map_err(|error| {
+        Failure::failed(format!(
+            "cannot start io_uring ({error}); it needs Linux 5.10 or newer and `ulimit -l` of 512 or more"
+        ))
+    })?
 }
 
 #[cfg(any(test, feature = "sim"))]

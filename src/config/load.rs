@@ -12,9 +12,10 @@ use toml::de::{DeTable, DeValue};
 /// Variables with this prefix are the broker's; an unknown one is an error, because it is a typo.
 const VARIABLE_PREFIX: &str = "CORELOG_";
 
-/// Those that are not keys: of the command line, and whatever tests pass to each other.
-const VARIABLES_OF_COMMANDS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BOOTSTRAP", "CORELOG_SEED"];
-const VARIABLE_PREFIXES_OF_TESTS: &[&str] = &["CORELOG_TEST_", "CORELOG_LAB_", "CORELOG_SIM_"];
+/// Those that are not keys: of the other commands, and what tests and CI pass to each other.
+const VARIABLES_OF_COMMANDS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BOOTSTRAP"];
+const VARIABLES_OF_TESTS: &[&str] = &["CORELOG_SEED", "CORELOG_HISTORIES"];
+const VARIABLE_PREFIXES_OF_TESTS: &[&str] = &["CORELOG_TEST_", "CORELOG_LAB_", "CORELOG_CI_"];
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,7 @@ impl Loader {
         for (variable, value) in variables {
             let ours = variable.starts_with(VARIABLE_PREFIX)
                 && !VARIABLES_OF_COMMANDS.contains(&variable.as_str())
+                && !VARIABLES_OF_TESTS.contains(&variable.as_str())
                 && !VARIABLE_PREFIXES_OF_TESTS.iter().any(|prefix| variable.starts_with(prefix));
             if !ours {
                 continue;
