@@ -209,8 +209,8 @@ impl Dump {
             let position = source.at;
             let mut entry = [0; N];
             let read = source.read_up_to(&mut entry)?;
-            // Kafka preallocates indexes; entries of zeros after the first are not yet written.
-            if read == 0 || (position > 0 && entry.iter().all(|byte| *byte == 0)) {
+            // Kafka preallocates the indexes of the segment it writes: what is zero is not yet written.
+            if entry[..read].iter().all(|byte| *byte == 0) {
                 return Ok(());
             }
             if read < N {

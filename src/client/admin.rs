@@ -12,8 +12,7 @@ use crate::wire::api::describe_configs::{DescribeConfigsResource, DescribeConfig
 use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use crate::wire::api::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest,
-    IncrementalAlterConfigsRequest,
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
 };
 
 /// A topic to be made; None is the broker's default.
@@ -32,7 +31,6 @@ pub struct ConfigEntry {
     /// None when it is a secret.
     pub value: Option<String>,
     pub source: ConfigSource,
-    pub is_read_only: bool,
 }
 
 /// Who set a value, by Kafka's numbers.
@@ -202,17 +200,6 @@ impl Client {
         .await
     }
 
-    /// What the brokers say of themselves as a whole.
-    ///
-    /// # Errors
-    /// As `call_any`; `Unsupported` before Kafka 2.8.
-    pub async fn describe_cluster(&self) -> Result<DescribeClusterResponse, ClientError> {
-        let response = self.call_any(&DescribeClusterRequest::default()).await?;
-        let message = response.error_message.as_deref();
-        ClientError::check(response.error_code, message, || "describing the cluster".to_string())?;
-        Ok(response)
-    }
-
     fn timeout_ms(&self) -> i32 {
         i32::try_from(self.options().request_limit.as_millis()).unwrap_or(i32::MAX)
     }
@@ -230,6 +217,5 @@ fn config_entry(entry: &DescribeConfigsResourceResult) -> ConfigEntry {
         name: entry.name.to_string(),
         value: entry.value.as_ref().map(|value| value.to_string()),
         source,
-        is_read_only: entry.read_only,
     }
 }

@@ -210,10 +210,13 @@ impl Producer {
         Ok(shared.push(TopicPartition { topic: topic.clone(), partition }, message))
     }
 
-    /// From what is known; leaders that changed are the sender's to find.
+    /// From what is known, unless that is old: a topic may have grown.
     fn partition_count(&self, topic: &str) -> Option<i32> {
+        let now = runtime::now();
+        let age_max = self.shared.client.options().metadata_age_max;
         self.shared.client.metadata(|metadata| {
-            metadata.topics.get(topic).map(|topic| topic.partitions.len() as i32)
+            let topic = metadata.topics.get(topic)?;
+            (now.since(topic.known_since) < age_max).then_some(topic.partitions.len() as i32)
         })
     }
 
