@@ -322,7 +322,9 @@ impl Partition {
         let buffer = written.buffer.clone();
         let early = durability == Durability::Memory || planted::is(Bug::AcknowledgeBeforeWrite);
         let later = if early {
-            self.state.borrow_mut().in_flight = Some(written.start);
+            if durability == Durability::Memory {
+                self.state.borrow_mut().in_flight = Some(written.start);
+            }
             self.settle(written);
             None
         } else {

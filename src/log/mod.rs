@@ -36,3 +36,6 @@ pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use reader::{ReadBatches, ReadError};
 pub use shard_log::{LogOptions, ShardLog};
 pub use watch::WatchKey;
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,7 @@ fn walk(
             break;
         }
         if let Some(succession) = &mut succession {
-            succession.check(&bytes[at..end])?;
+            succession.check(&bytes[at..end]).map_err(|wrong| wrong.to_string())?;
         }
         if is_wanted {
             (walked.end, walked.next) = (end, header.next_offset());

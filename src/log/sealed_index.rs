@@ -167,7 +167,7 @@ impl Partition {
                 let header = header.map_err(|error| fault(error.to_string()))?;
                 next_bytes = header.batch_bytes;
                 let Some(batch) = bytes.get(at..at + next_bytes) else { break };
-                succession.check(batch).map_err(fault)?;
+                succession.check(batch).map_err(|wrong| fault(wrong.to_string()))?;
                 if visit(&header, here).is_break() {
                     return Ok(());
                 }

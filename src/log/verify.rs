@@ -16,6 +16,16 @@ pub fn epoch_at(epochs: &[(i32, Offset)], offset: Offset) -> Option<i32> {
     after.checked_sub(1).map(|at| epochs[at].0)
 }
 
+/// What is wrong with a batch, for people. Only a torn one can be what a crash left.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    #[error("{0}")]
+    Torn(String),
+    /// Whole, but not what belongs here.
+    #[error("{0}")]
+    Misplaced(String),
+}
+
 /// Adds an epoch to the history if it is newer than all.
 pub fn note_epoch(epochs: &mut Epochs, epoch: i32, start: Offset) {
     if epochs.last().is_none_or(|(last, _)| *last < epoch) {
@@ -82,13 +92,13 @@ impl Succession {
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub fn check(&mut self, bytes: &[u8]) -> Result<BatchHeader, String> {
+    pub fn check(&mut self, bytes: &[u8]) -> Result<BatchHeader, Wrong> {
         let header = match planted::is(Bug::SkipChecksum) {
             true => BatchHeader::parse(bytes),
             false => batch::parse_whole(bytes),
         };
-        let header = header.map_err(|error| error.to_string())?;
-        self.pass(&header)?;
+        let header = header.map_err(|error| Wrong::Torn(error.to_string()))?;
+        self.pass(&header).map_err(Wrong::Misplaced)?;
         Ok(header)
     }
 
@@ -122,7 +132,9 @@ impl Succession {
                 return Ok(());
             }
             if limit.is_none() {
-                return Ok(());
+                let last = epochs.last().map_or(-1, |(last, _)| *last);
+                let reason = || format!("offset {offset} is of epoch {epoch}, after {last}");
+                return if epoch >= last { Ok(()) } else { Err(reason()) };
             }
         }
         let epochs = self.tail.as_ref().map(|tail| &tail.epochs).or(self.epochs.as_ref());

@@ -74,7 +74,19 @@ struct Life {
     rot: u64,
 }
 
+/// What a history dwells on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    /// Everything that may go wrong.
+    Any,
+    /// Crash upon crash, on a disk that works.
+    Crashes,
+    /// Durability changes, rotting files.
+    Changes,
+}
+
 struct History {
+    theme: Theme,
     dice: Dice,
     simulation: Simulation,
     options: LogOptions,
@@ -93,13 +105,13 @@ struct History {
 /// When the log breaks a promise.
 pub fn run_history(seed: u64) -> Tally {
     let history = History::plan(seed);
-    let lives = 2 + history.dice.below(3);
+    let lives = 2 + history.dice.below(if history.theme == Theme::Crashes { 4 } else { 3 });
     for number in 0..lives {
         let life = history.plan_life();
         history.live(life, number);
     }
-    // Twice more, without trouble: all that is left must be there, and stay.
-    for number in 0..2 {
+    // And without trouble: all that is left must be there, and stay.
+    for number in 0..1 + history.dice.below(2) {
         let end = history.dice.pick(&[End::Stop, End::Kill, End::PowerLoss]);
         let life = Life { end, cut_after: None, trouble: Trouble::None, rot: 0 };
         history.live(life, lives + number);
@@ -112,6 +124,11 @@ pub fn run_history(seed: u64) -> Tally {
 impl History {
     fn plan(seed: u64) -> History {
         let dice = Dice::new(seed);
+        let theme = match seed % 4 {
+            0 | 1 => Theme::Any,
+            2 => Theme::Crashes,
+            _ => Theme::Changes,
+        };
         let simulation_options = SimulationOptions { steps_max: STEPS_MAX, ..Default::default() };
         let simulation = Simulation::with_options(seed, simulation_options);
         simulation.disk().put_directory(DATA).expect("the disk is empty");
@@ -136,6 +153,7 @@ impl History {
             .collect();
         let tally = RefCell::default();
         History {
+            theme,
             dice,
             simulation,
             options,
@@ -149,6 +167,11 @@ impl History {
 
     fn plan_life(&self) -> Life {
         let dice = &self.dice;
+        if self.theme == Theme::Crashes {
+            let end = dice.pick(&[End::Kill, End::PowerLoss]);
+            let cut_after = Some(10 + dice.below(100));
+            return Life { end, cut_after, trouble: Trouble::None, rot: 0 };
+        }
         let end = dice.pick(&[End::Stop, End::Kill, End::PowerLoss, End::PowerLoss]);
         let is_cut = end != End::Stop && dice.percent(75);
         let trouble = match dice.below(16) {
@@ -160,7 +183,8 @@ impl History {
             7 => Trouble::SlowDisk,
             _ => Trouble::None,
         };
-        let rot = if dice.percent(8) { 1 + dice.below(3) } else { 0 };
+        let rots = dice.percent(if self.theme == Theme::Changes { 25 } else { 8 });
+        let rot = if rots { 1 + dice.below(3) } else { 0 };
         Life { end, cut_after: is_cut.then(|| dice.below(160)), trouble, rot }
     }
 
@@ -298,7 +322,7 @@ impl History {
             return;
         }
         let (dice, frees) = (&dice, life.trouble == Trouble::DiskFull);
-        let batches = 2 + dice.below(10);
+        let batches = 1 + dice.below(8);
         let producing = self.producers.iter().filter_map(|(subject, producer)| {
             let name = &self.subjects[*subject];
             let open = opens.iter().find(|open| Rc::ptr_eq(&open.subject, name))?;
@@ -309,10 +333,11 @@ impl History {
                 self.tally.borrow_mut().batches += batches;
             })
         });
-        let consuming = opens.iter().map(|open| workload::consume(open, dice, 2 + dice.below(5)));
+        let consuming = opens.iter().map(|open| workload::consume(open, dice, 1 + dice.below(4)));
         let producing = futures_util::future::join_all(producing);
         let consuming = futures_util::future::join_all(consuming);
-        let operating = workload::operate(&opens, dice, 2 + dice.below(3), frees);
+        let rounds = 1 + dice.below(if self.theme == Theme::Changes { 10 } else { 4 });
+        let operating = workload::operate(&opens, dice, rounds, frees);
         futures_util::future::join3(producing, consuming, operating).await;
         self.wind_up(&shard, &opens, life, number).await;
     }

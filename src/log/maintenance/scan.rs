@@ -8,7 +8,7 @@ use crate::log::partition::Partition;
 use crate::log::planted::{self, Bug};
 use crate::log::producers::ProducerState;
 use crate::log::segment::Segment;
-use crate::log::verify::Succession;
+use crate::log::verify::{Succession, Wrong};
 use crate::runtime::buffer::BufferSlice;
 use crate::runtime::{self, File};
 use crate::types::{Offset, Position, Timestamp};
@@ -54,7 +54,10 @@ impl Partition {
             let Some(bytes) = batch else { break None };
             match scan.succession.check(&bytes) {
                 Ok(header) => scan.note(active, &header, interval, now),
-                Err(reason) => break Some(reason),
+                Err(Wrong::Torn(reason)) => break Some(reason),
+                Err(Wrong::Misplaced(reason)) => {
+                    return Err(LogFault::damage(&path, position, reason));
+                }
             }
             runtime::yield_if_needed().await;
         };
