@@ -110,6 +110,7 @@ mod tests {
         replay("request", request);
         replay("produced_batch", produced_batch);
         replay("fetched_records", fetched_records);
+        replay("recovery", crate::simulator::damaged::recovery);
     }
 
     #[test]

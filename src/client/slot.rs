@@ -1,5 +1,6 @@
 //! Two ways to wait on this thread: a `Slot` for one value, an `Event` for "something has changed".
 
+use crate::runtime::Wakers;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -68,15 +69,13 @@ impl<T> Future for Slot<T> {
 #[derive(Debug, Default)]
 pub struct Event {
     count: Cell<u64>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Wakers,
 }
 
 impl Event {
     pub fn notify(&self) {
         self.count.set(self.count.get() + 1);
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        self.waiting.wake_all();
     }
 
     pub fn count(&self) -> u64 {
@@ -89,10 +88,7 @@ impl Event {
             if self.count.get() > seen {
                 return Poll::Ready(());
             }
-            let mut waiting = self.waiting.borrow_mut();
-            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                waiting.push(context.waker().clone());
-            }
+            self.waiting.register(context);
             Poll::Pending
         })
     }

@@ -14,6 +14,7 @@ use crate::wire::api::produce::{
 };
 use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::task::{Context, Poll, ready};
 
 /// First version that may carry zstd (KIP-110).
@@ -70,9 +71,14 @@ impl ProduceInFlight {
     ) {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
+        // Few are looked through, as that needs no memory; many would take quadratic time.
+        let mut seen = (partition_data.len() > 32).then(HashSet::new);
         for partition in partition_data {
             let index = partition.index;
-            let twice = answer.partition_responses.iter().any(|other| other.index == index);
+            let twice = match &mut seen {
+                Some(seen) => !seen.insert(index),
+                None => answer.partition_responses.iter().any(|other| other.index == index),
+            };
             if twice {
                 // Kafka keeps the first of two and forgets the other.
                 continue;

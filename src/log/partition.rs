@@ -14,6 +14,7 @@ use super::shard_log::ShardLog;
 use super::tail_cache::TailCache;
 use super::verify::{self, Epochs};
 use super::watch::{WatchKey, WatchList};
+use crate::runtime::Wakers;
 use crate::types::{Offset, Position, Timestamp, TopicId};
 use crate::wire::batch::{self, BatchError, BatchHeader, RecordFacts};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// Which partition this is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +127,7 @@ pub(super) struct State {
     pub generation: u32,
     /// When a full disk may be tried again.
     pub retry_at: Timestamp,
-    idle_wakers: Vec<Waker>,
+    idle: Wakers,
 }
 
 impl State {
@@ -157,7 +158,7 @@ impl State {
             retired: false,
             generation: 0,
             retry_at: Timestamp(0),
-            idle_wakers: Vec::new(),
+            idle: Wakers::default(),
         }
     }
 
@@ -482,12 +483,12 @@ impl Partition {
     /// Waits until nobody works on the files and nothing is pending.
     pub async fn quiesce(&self) {
         std::future::poll_fn(|context| {
-            let mut state = self.state.borrow_mut();
+            let state = self.state.borrow();
             let idle = state.phase != Phase::Busy;
             if idle && (state.pending.is_empty() || state.fault.is_some() || state.retired) {
                 return Poll::Ready(());
             }
-            state.idle_wakers.push(context.waker().clone());
+            state.idle.register(context);
             Poll::Pending
         })
         .await;
@@ -500,9 +501,7 @@ impl Partition {
         if !state.pending.is_empty() && state.fault.is_none() {
             self.enqueue_if_idle(&mut state);
         }
-        let wakers = std::mem::take(&mut state.idle_wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.idle.wake_all();
     }
 
     pub(super) fn segment_path(&self, base: Offset) -> PathBuf {

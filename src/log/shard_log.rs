@@ -7,7 +7,7 @@ use super::file_cache::FileCache;
 use super::partition::Partition;
 use crate::limits::COMMIT_BYTES_MAX;
 use crate::probe::Probe;
-use crate::runtime;
+use crate::runtime::{self, Wakers};
 use crate::types::Offset;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -64,7 +64,7 @@ pub struct ShardLog {
     cached_of: RefCell<HashMap<u64, usize>>,
     cached_bytes: Cell<usize>,
     pending_bytes: Cell<usize>,
-    relieved: RefCell<Vec<Waker>>,
+    relieved: Wakers,
     sealed_indexes: RefCell<VecDeque<(Weak<Partition>, Offset)>>,
     partitions_made: Cell<u64>,
 }
@@ -82,7 +82,7 @@ impl ShardLog {
             cached_of: RefCell::default(),
             cached_bytes: Cell::new(0),
             pending_bytes: Cell::new(0),
-            relieved: RefCell::default(),
+            relieved: Wakers::default(),
             sealed_indexes: RefCell::default(),
             partitions_made: Cell::new(0),
         })
@@ -143,7 +143,7 @@ impl ShardLog {
         debug_assert!(was >= bytes);
         self.pending_bytes.set(was - bytes);
         if self.pending_bytes.get() <= self.options.pending_bytes_max {
-            self.relieved.borrow_mut().drain(..).for_each(Waker::wake);
+            self.relieved.wake_all();
         }
     }
 
@@ -153,10 +153,7 @@ impl ShardLog {
             if self.pending_bytes.get() <= self.options.pending_bytes_max {
                 return Poll::Ready(());
             }
-            let mut relieved = self.relieved.borrow_mut();
-            if !relieved.iter().any(|waker| waker.will_wake(context.waker())) {
-                relieved.push(context.waker().clone());
-            }
+            self.relieved.register(context);
             Poll::Pending
         })
         .await;

@@ -1,11 +1,11 @@
 //! Memory that requests of one core may take while they arrive. A large frame reserves all of its length
 //! before it is read, so that whoever has begun can end; at the limit its socket is not read.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use crate::runtime::Wakers;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 /// Frames up to this size need no reservation: connections are bounded, so these are too.
 pub const UNRESERVED_BYTES_MAX: usize = 16 * 1024;
@@ -15,7 +15,7 @@ pub const UNRESERVED_BYTES_MAX: usize = 16 * 1024;
 pub struct ReceiveBudget {
     limit: usize,
     used: Cell<usize>,
-    waiting: RefCell<VecDeque<Waker>>,
+    waiting: Wakers,
 }
 
 /// Part of a budget, given back on drop.
@@ -28,7 +28,7 @@ pub struct Reservation {
 impl ReceiveBudget {
     /// `limit` in bytes.
     pub fn new(limit: usize) -> Rc<ReceiveBudget> {
-        Rc::new(ReceiveBudget { limit, used: Cell::new(0), waiting: RefCell::default() })
+        Rc::new(ReceiveBudget { limit, used: Cell::new(0), waiting: Wakers::default() })
     }
 
     /// Waits for `bytes`. One that is larger than the whole budget gets all of it.
@@ -39,10 +39,7 @@ impl ReceiveBudget {
                 self.used.set(self.used.get() + bytes);
                 return Poll::Ready(());
             }
-            let mut waiting = self.waiting.borrow_mut();
-            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                waiting.push_back(context.waker().clone());
-            }
+            self.waiting.register(context);
             Poll::Pending
         })
         .await;
@@ -53,7 +50,6 @@ impl ReceiveBudget {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.set(self.budget.used.get() - self.bytes);
-        let waiting = std::mem::take(&mut *self.budget.waiting.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
+        self.budget.waiting.wake_all();
     }
 }

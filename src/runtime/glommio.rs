@@ -110,22 +110,27 @@ where
 {
     let main = move || {
         let main = main();
-        async move {
-            drop(spawn(heartbeat()));
-            main.await
-        }
+        with_heartbeat(main)
     };
     executor_builder(thread).spawn(main).map(ShardHandle).map_err(io::Error::from)
 }
 
 /// glommio 0.9 can park although tasks are runnable, when its preemption is asked for before any has run
 /// (glommio/glommio PR #53): a timer bounds how long such a shard sleeps.
-const HEARTBEAT_EVERY: Duration = Duration::from_millis(10);
+const HEARTBEAT_IDLE: Duration = Duration::from_millis(10);
+const HEARTBEAT_BUSY: Duration = Duration::from_millis(1);
+/// Tasks that run in one beat of an idle shard, this one among them.
+const IDLE_TASKS_MAX: u64 = 4;
 
-async fn heartbeat() {
-    loop {
-        sleep(HEARTBEAT_EVERY).await;
-    }
+async fn with_heartbeat<T>(main: impl Future<Output = T>) -> T {
+    drop(spawn(async {
+        loop {
+            // Reading the statistics begins them anew.
+            let is_idle = glommio::executor().executor_stats().tasks_executed() <= IDLE_TASKS_MAX;
+            sleep(if is_idle { HEARTBEAT_IDLE } else { HEARTBEAT_BUSY }).await;
+        }
+    }));
+    main.await
 }
 
 /// Runs a future to its end on an executor of this thread: for clients and tools.
@@ -134,7 +139,7 @@ async fn heartbeat() {
 /// The executor could not start.
 pub fn run_local<T>(main: impl Future<Output = T>) -> io::Result<T> {
     let thread = ShardThread { name: "corelog".into(), cpu: None, spin: Duration::ZERO };
-    Ok(executor_builder(&thread).make().map_err(io::Error::from)?.run(main))
+    Ok(executor_builder(&thread).make().map_err(io::Error::from)?.run(with_heartbeat(main)))
 }
 
 /// The CPUs this process may run on, ascending (sched_getaffinity(2)).

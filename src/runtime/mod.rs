@@ -9,8 +9,10 @@
 
 pub mod buffer;
 mod clock;
+mod wakers;
 
 pub use clock::Instant;
+pub use wakers::Wakers;
 
 #[cfg(not(any(test, feature = "sim")))]
 mod glommio;

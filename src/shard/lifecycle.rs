@@ -2,9 +2,10 @@
 //! answered when it is done.
 
 use super::request::Stage;
-use std::cell::{Cell, RefCell};
+use crate::runtime::Wakers;
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 /// Which step was asked for, and which is done.
 #[derive(Debug)]
@@ -13,13 +14,13 @@ pub struct Lifecycle {
     done: Cell<Stage>,
     /// The shard's main task takes the steps; before, and on a shard that failed to start, none does.
     served: Cell<bool>,
-    wakers: RefCell<Vec<Waker>>,
+    waiting: Wakers,
 }
 
 impl Default for Lifecycle {
     fn default() -> Lifecycle {
         let (asked, done) = (Cell::new(Stage::Running), Cell::new(Stage::Running));
-        Lifecycle { asked, done, served: Cell::new(false), wakers: RefCell::default() }
+        Lifecycle { asked, done, served: Cell::new(false), waiting: Wakers::default() }
     }
 }
 
@@ -27,7 +28,7 @@ impl Lifecycle {
     /// Asks for a step and waits until it is done.
     pub async fn enter(&self, stage: Stage) {
         self.asked.set(self.asked.get().max(stage));
-        self.wake();
+        self.waiting.wake_all();
         self.until(|| self.done.get() >= stage).await;
     }
 
@@ -48,12 +49,7 @@ impl Lifecycle {
     /// Says that a step is done.
     pub fn finish(&self, stage: Stage) {
         self.done.set(stage);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
-        wakers.into_iter().for_each(Waker::wake);
+        self.waiting.wake_all();
     }
 
     async fn until(&self, reached: impl Fn() -> bool) {
@@ -61,11 +57,7 @@ impl Lifecycle {
             if reached() {
                 return Poll::Ready(());
             }
-            let mut wakers = self.wakers.borrow_mut();
-            // Polled again and again while it waits; glommio counts a task's wakers in 16 bits.
-            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                wakers.push(context.waker().clone());
-            }
+            self.waiting.register(context);
             Poll::Pending
         })
         .await;

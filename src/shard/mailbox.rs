@@ -7,7 +7,7 @@
 use super::Shard;
 use super::request::{ShardReply, ShardRequest};
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_MESSAGES_MAX};
-use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender};
+use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender, Wakers};
 use crate::types::ShardId;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::cell::{Cell, RefCell};
@@ -92,7 +92,7 @@ pub struct Mailbox {
     outboxes: Vec<Outbox>,
     calls: RefCell<HashMap<u64, Rc<CallSlot>>>,
     next_call: Cell<u64>,
-    waiting_for_room: RefCell<Vec<Waker>>,
+    waiting_for_room: Wakers,
 }
 
 impl Mailbox {
@@ -101,7 +101,7 @@ impl Mailbox {
             outboxes: (0..shards).map(|_| Outbox::default()).collect(),
             calls: RefCell::default(),
             next_call: Cell::new(0),
-            waiting_for_room: RefCell::default(),
+            waiting_for_room: Wakers::default(),
         }
     }
 
@@ -131,13 +131,6 @@ impl Mailbox {
         }
     }
 
-    fn wait_for_room(&self, context: &Context<'_>) {
-        let mut waiting = self.waiting_for_room.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
-        }
-    }
-
     fn is_backed_up(&self) -> bool {
         let full = |outbox: &Outbox| outbox.messages.borrow().len() >= MAILBOX_MESSAGES_MAX;
         self.outboxes.iter().any(full)
@@ -149,7 +142,7 @@ impl Mailbox {
             if !self.is_backed_up() {
                 return Poll::Ready(());
             }
-            self.wait_for_room(context);
+            self.waiting_for_room.register(context);
             Poll::Pending
         })
         .await;
@@ -165,7 +158,7 @@ impl Mailbox {
             if !self.outboxes.iter().any(waits) {
                 return Poll::Ready(());
             }
-            self.wait_for_room(context);
+            self.waiting_for_room.register(context);
             Poll::Pending
         })
         .await;
@@ -202,7 +195,7 @@ async fn send_to(shard: Rc<Shard>, target: usize, sender: MeshSender<Batch>) {
         let batch = shard.mailbox.outboxes[target].next_batch().await;
         let sent = sender.send(batch).await;
         shard.mailbox.outboxes[target].sending.set(false);
-        shard.mailbox.waiting_for_room.borrow_mut().drain(..).for_each(Waker::wake);
+        shard.mailbox.waiting_for_room.wake_all();
         if sent.is_err() {
             shard.mailbox.close(target);
             return;

@@ -58,6 +58,18 @@ impl Files {
         files
     }
 
+    /// The input that `from_input` takes apart into these files; none when a small one is too large for it.
+    pub fn to_input(&self) -> Option<Vec<u8>> {
+        let small = [&self.index, &self.time_index, &self.epochs, &self.producers];
+        let mut input = vec![u8::from(self.unsynced) | u8::from(self.foreign) << 1];
+        for file in small {
+            input.push(u8::try_from(file.len()).ok()?);
+        }
+        small.into_iter().for_each(|file| input.extend_from_slice(file));
+        input.extend_from_slice(&self.segment);
+        Some(input)
+    }
+
     fn put(&self, simulation: &Simulation) {
         let disk = simulation.disk();
         let offset = self.producers.get(5..13).map_or([0; 8], |bytes| bytes.try_into().expect("8"));
@@ -288,6 +300,25 @@ mod tests {
             }
             check_recovery(&files);
         });
+    }
+
+    /// With CORELOG_CORPUS set, writes sound files there for a fuzzer to begin with.
+    #[test]
+    fn an_input_stands_for_the_files_it_was_made_of() {
+        for (batches, stopped) in [(1, true), (2, false), (6, true)] {
+            let mut files = sound_files(batches, stopped);
+            // What was preallocated is zeros, and of no use to a fuzzer.
+            let end = files.segment.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+            files.segment.truncate(end);
+            let input = files.to_input().expect("small files are small");
+            let again = Files::from_input(&input);
+            assert_eq!(format!("{again:?}"), format!("{files:?}"));
+            check_recovery(&again);
+            if let Some(folder) = std::env::var_os("CORELOG_CORPUS") {
+                let name = format!("sound-{batches}-{stopped}");
+                std::fs::write(Path::new(&folder).join(name), &input).expect("the folder is there");
+            }
+        }
     }
 
     #[test]

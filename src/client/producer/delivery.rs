@@ -1,12 +1,13 @@
 //! What tells the sender of a record where it went.
 
 use crate::client::{ClientError, TopicPartition};
+use crate::runtime::Wakers;
 use crate::types::{Offset, Timestamp};
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// What a broker said of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,16 +22,14 @@ pub(super) struct Acknowledged {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     answer: RefCell<Option<Result<Acknowledged, ClientError>>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Wakers,
 }
 
 impl Outcome {
     pub fn fill(&self, answer: Result<Acknowledged, ClientError>) {
         let before = self.answer.replace(Some(answer));
         debug_assert!(before.is_none(), "a batch ends once");
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        self.waiting.wake_all();
     }
 
     #[cfg(test)]
@@ -63,7 +62,7 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &*self.outcome.answer.borrow() else {
-            self.outcome.waiting.borrow_mut().push(context.waker().clone());
+            self.outcome.waiting.register(context);
             return Poll::Pending;
         };
         Poll::Ready(match answer {
