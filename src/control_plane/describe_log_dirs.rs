@@ -1,6 +1,7 @@
 //! DescribeLogDirs: the data directory and how many bytes each partition takes in it.
 
 use super::{ConnectionInfo, ControlPlane};
+use crate::runtime::{self, VolumeSpace};
 use crate::shard::image::Topic;
 use crate::shard::request::PartitionKey;
 use crate::types::ShardId;
@@ -38,9 +39,17 @@ pub async fn handle(
         (!partitions.is_empty()).then_some(DescribeLogDirsTopic { name, partitions })
     });
     let directory = &control_plane.shard.log.options.data_directory;
+    // Kafka names its directories by their absolute paths; -1 stands for sizes that are not known.
+    let shown = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+    let volume = runtime::volume_space(directory).ok();
+    let bytes = |of: fn(&VolumeSpace) -> u64| {
+        volume.as_ref().map_or(-1, |volume| i64::try_from(of(volume)).unwrap_or(i64::MAX))
+    };
     let result = DescribeLogDirsResult {
-        log_dir: directory.display().to_string().into(),
+        log_dir: shown.display().to_string().into(),
         topics: topics.collect(),
+        total_bytes: bytes(|volume| volume.total_bytes),
+        usable_bytes: bytes(|volume| volume.usable_bytes),
         ..DescribeLogDirsResult::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..DescribeLogDirsResponse::default() }

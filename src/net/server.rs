@@ -28,6 +28,7 @@ pub struct Server {
     pub(super) budget: Rc<ReceiveBudget>,
     connections: RefCell<HashMap<u64, Rc<ConnectionState>>>,
     next_key: Cell<u64>,
+    listeners: RefCell<Vec<Rc<Listener>>>,
     stopping: Cell<bool>,
 }
 
@@ -41,15 +42,19 @@ impl Server {
             budget: ReceiveBudget::new(receive_bytes_max),
             connections: RefCell::default(),
             next_key: Cell::new(0),
+            listeners: RefCell::default(),
             stopping: Cell::new(false),
         })
     }
 
     /// Accepts connections from a listener of this core until the server stops.
     pub async fn accept_from(self: Rc<Self>, listener: Listener) {
+        let listener = Rc::new(listener);
+        self.listeners.borrow_mut().push(listener.clone());
         while !self.stopping.get() {
             let stream = match listener.accept().await {
                 Ok(stream) => stream,
+                Err(_) if self.stopping.get() => return,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     runtime::sleep(ACCEPT_RETRY_AFTER).await;
@@ -115,6 +120,7 @@ impl Server {
     /// Takes no more requests, and waits until those in flight are answered, `grace` at most.
     pub async fn stop(&self, grace: Duration) {
         self.stopping.set(true);
+        self.listeners.take().iter().for_each(|listener| listener.close());
         let all: Vec<_> = self.connections.borrow().values().cloned().collect();
         all.iter().for_each(|state| state.stop());
         let deadline = runtime::now() + grace;

@@ -3,6 +3,7 @@
 //! Lives on every shard's core. It never decides anything: it opens, reads, writes, waits.
 
 use super::buffer::{BufferSlice, SharedBuffer};
+use super::host::bound_socket;
 use super::{DirectoryEntry, FileOptions, Instant, ListenOptions};
 use crate::limits::BLOCK_BYTES;
 use crate::types::Timestamp;
@@ -433,38 +434,14 @@ pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
     probed
 }
 
-/// Held while this process owns a data directory (flock(2): the kernel ends it with the process).
-#[derive(Debug)]
-pub struct DirectoryLock {
-    _file: std::fs::File,
-}
-
-impl DirectoryLock {
-    /// `None` when another process holds it.
-    ///
-    /// # Errors
-    /// The lock file cannot be made.
-    pub fn acquire(path: &Path) -> io::Result<Option<DirectoryLock>> {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
-        }
-    }
-}
-
 // ---------------------------------------------------------------- sockets
 
 /// A listening TCP socket of this shard.
 #[derive(Debug)]
 pub struct Listener {
     listener: glommio::net::TcpListener,
+    /// The same socket; glommio does not show its descriptor.
+    socket: socket2::Socket,
     local: SocketAddr,
 }
 
@@ -475,9 +452,10 @@ impl Listener {
         let socket = bound_socket(address, options.shared)?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let local = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
+        let descriptor = socket.try_clone()?.into_raw_fd();
         // SAFETY: the descriptor is a listening TCP socket whose only owner becomes the listener.
-        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Listener { listener, local })
+        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(descriptor) };
+        Ok(Listener { listener, socket, local })
     }
 
     /// # Errors
@@ -485,6 +463,14 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Stream> {
         let stream = self.listener.accept().await.map_err(io::Error::from)?;
         Stream::adopt(stream)
+    }
+
+    /// Connections are refused from here on, and whoever waits in `accept` gets an error. Without it the
+    /// kernel goes on for a while after the process has ended: the ring holds the socket, and is taken
+    /// down behind its back.
+    pub fn close(&self) {
+        // It fails when the socket no longer listens.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     pub fn local_address(&self) -> SocketAddr {
@@ -698,111 +684,4 @@ impl<T: Send + 'static> MeshReceiver<T> {
     pub async fn recv(&self) -> Option<T> {
         self.0.recv().await
     }
-}
-
-// ---------------------------------------------------------------- signals
-
-/// Arranges for SIGTERM and SIGINT to end `StopSignal::wait`; a second one ends the process at once with
-/// the shell's status for it. To be called once, before shards start.
-#[derive(Debug)]
-pub struct StopSignal {
-    stream: std::os::unix::net::UnixStream,
-}
-
-impl StopSignal {
-    /// # Errors
-    /// The handlers cannot be set.
-    pub fn install() -> io::Result<StopSignal> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-        let stopping = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            let status = 128 + signal;
-            signal_hook::flag::register_conditional_shutdown(signal, status, stopping.clone())?;
-            signal_hook::flag::register(signal, stopping.clone())?;
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        Ok(StopSignal { stream: receiver })
-    }
-
-    /// Waits for the first signal, on the shard that calls it.
-    ///
-    /// # Errors
-    /// The pipe from the handler failed.
-    pub async fn wait(self) -> io::Result<()> {
-        use futures_lite::AsyncReadExt;
-        self.stream.set_nonblocking(true)?;
-        // SAFETY: the descriptor is a connected stream socket whose only owner becomes glommio's stream.
-        let mut stream =
-            unsafe { glommio::net::UnixStream::from_raw_fd(self.stream.into_raw_fd()) };
-        let mut byte = [0u8; 1];
-        stream.read(&mut byte).await.map(drop)
-    }
-}
-
-/// Stops this process as an operator's SIGTERM would.
-pub fn raise_stop_signal() {
-    if let Err(error) = signal_hook::low_level::raise(signal_hook::consts::SIGTERM) {
-        tracing::error!(%error, "cannot stop this process");
-    }
-}
-
-// ---------------------------------------------------------------- the host
-
-/// A port held for this process, so that its shards can share it and nobody else has it.
-#[derive(Debug)]
-pub struct PortReservation {
-    _socket: socket2::Socket,
-    pub address: SocketAddr,
-}
-
-impl PortReservation {
-    /// Takes a port that no process listens on; port 0 lets the kernel choose one.
-    ///
-    /// # Errors
-    /// `AddrInUse`, or as bind(2).
-    pub fn acquire(address: SocketAddr) -> io::Result<PortReservation> {
-        // Sockets that share a port may bind beside a stranger's that does so too: ask alone first.
-        let alone = bound_socket(address, false)?;
-        alone.listen(1)?;
-        let address = alone.local_addr()?.as_socket().expect("an IP socket has an IP address");
-        drop(alone);
-        Ok(PortReservation { _socket: bound_socket(address, true)?, address })
-    }
-}
-
-fn bound_socket(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
-    let domain = socket2::Domain::for_address(address);
-    let kind = socket2::Type::STREAM.cloexec();
-    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-/// Raises the soft limit of open files to the hard one; the limit that holds then (getrlimit(2)).
-///
-/// # Errors
-/// As the system calls.
-pub fn raise_open_files_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit writes one rlimit, which `limit` is.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
-    // SAFETY: setrlimit reads one rlimit.
-    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0;
-    Ok(if done { raised.rlim_cur } else { limit.rlim_cur })
-}
-
-/// Physical memory of the host in bytes (sysconf(3)).
-pub fn host_memory_bytes() -> u64 {
-    // SAFETY: sysconf has no preconditions.
-    let (pages, page) =
-        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGE_SIZE)) };
-    u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
 }

@@ -18,6 +18,13 @@ pub use wakers::Wakers;
 mod glommio;
 #[cfg(not(any(test, feature = "sim")))]
 pub use self::glommio::*;
+#[cfg(not(any(test, feature = "sim")))]
+mod host;
+#[cfg(not(any(test, feature = "sim")))]
+pub use self::host::{
+    DirectoryLock, PortReservation, StopSignal, host_memory_bytes, raise_open_files_limit,
+    raise_stop_signal, volume_space,
+};
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -26,7 +33,7 @@ pub use self::sim::{
     DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task,
     create_directory_all, list_directory, mesh, now, prepare_directory, random_u64,
     remove_directory, remove_file, rename, sleep, spawn, spawn_background, sync_directory,
-    wall_clock, yield_if_needed, yield_now,
+    volume_space, wall_clock, yield_if_needed, yield_now,
 };
 
 use crate::types::Timestamp;
@@ -60,6 +67,14 @@ pub struct ListenOptions {
     /// Several shards may bind the same port; the kernel spreads connections (SO_REUSEPORT).
     pub shared: bool,
     pub backlog: u32,
+}
+
+/// Sizes of a volume, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeSpace {
+    pub total_bytes: u64,
+    /// What an ordinary user may still write.
+    pub usable_bytes: u64,
 }
 
 /// Runs `future` for at most `limit`; `None` when time ran out (the future is dropped).

@@ -306,6 +306,24 @@ impl Listener {
         Ok(Stream::new(self.network.clone(), id, 1))
     }
 
+    /// Connections are refused from here on; those not accepted are reset.
+    pub fn close(&self) {
+        let mut state = self.network.state.borrow_mut();
+        let Some(mut listener) = state.listeners.remove(&self.id) else { return };
+        if let Some(waker) = listener.waiting.take() {
+            waker.wake();
+        }
+        let State { connections, random, .. } = &mut *state;
+        for id in &listener.queue {
+            if let Some(connection) = connections.get_mut(id) {
+                connection.cut(random);
+            }
+        }
+        for id in listener.queue {
+            state.close(id, 1);
+        }
+    }
+
     pub fn local_address(&self) -> SocketAddr {
         self.address
     }
@@ -319,17 +337,7 @@ impl fmt::Debug for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut state = self.network.state.borrow_mut();
-        let Some(listener) = state.listeners.remove(&self.id) else { return };
-        let State { connections, random, .. } = &mut *state;
-        for id in &listener.queue {
-            if let Some(connection) = connections.get_mut(id) {
-                connection.cut(random);
-            }
-        }
-        for id in listener.queue {
-            state.close(id, 1);
-        }
+        self.close();
     }
 }
 
