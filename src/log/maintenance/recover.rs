@@ -131,10 +131,14 @@ impl Partition {
         }
         self.read_epochs(listing.foreign).await?;
         self.state.borrow_mut().marked_unsynced = listing.unsynced;
+        let (mut producers, from) = self.newest_snapshot(&listing.snapshots).await?;
         let Some((last, bytes)) = listing.segments.last().copied() else {
+            if from > log_start {
+                let reason = format!("no segment is here, but the log was complete up to {from}");
+                return Err(LogFault::damage(&self.directory, 0, reason));
+            }
             return self.adopt(log_start, None);
         };
-        let (mut producers, from) = self.newest_snapshot(&listing.snapshots).await?;
         self.replay_sealed(&listing, from, &mut producers).await?;
         let (mut active, start) = self.resume_at(last, bytes, from).await?;
         let mut scan = Scan { next: last, from, producers, succession: self.tail_of(start, last) };
