@@ -71,6 +71,21 @@ impl Partition {
         Ok(())
     }
 
+    /// Drops what is said to have begun behind the log's end: that place belongs to what comes next.
+    pub(super) async fn forget_later_epochs(&self) -> Result<(), LogFault> {
+        let is_shorter = {
+            let mut state = self.state.borrow_mut();
+            let end = state.next_offset;
+            let kept = state.epochs.partition_point(|(_, start)| *start <= end);
+            let is_shorter = kept < state.epochs.len();
+            if is_shorter {
+                Rc::make_mut(&mut state.epochs).truncate(kept);
+            }
+            is_shorter
+        };
+        if is_shorter { self.write_epochs(false).await } else { Ok(()) }
+    }
+
     /// Writes the history, if it is not what the file says.
     pub(in crate::log) async fn write_epochs(&self, is_new: bool) -> Result<(), LogFault> {
         let epochs: Epochs = {

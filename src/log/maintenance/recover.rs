@@ -137,7 +137,8 @@ impl Partition {
                 let reason = format!("no segment is here, but the log was complete up to {from}");
                 return Err(LogFault::damage(&self.directory, 0, reason));
             }
-            return self.adopt(log_start, None);
+            self.adopt(log_start, None)?;
+            return self.forget_later_epochs().await;
         };
         self.replay_sealed(&listing, from, &mut producers).await?;
         let (mut active, start) = self.resume_at(last, bytes, from).await?;
@@ -161,7 +162,8 @@ impl Partition {
             *segments.last_mut().expect("not empty") = active;
         }
         file.close().await.map_err(fault)?;
-        self.adopt(log_start, Some(Recovered { segments, scan, recovery, clean }))
+        self.adopt(log_start, Some(Recovered { segments, scan, recovery, clean }))?;
+        self.forget_later_epochs().await
     }
 
     async fn list(&self) -> Result<Listing, LogFault> {
