@@ -111,11 +111,12 @@ fn run(load: &Load, work: fn(&Load) -> std::io::Result<Count>) -> std::io::Resul
     let seconds = load.seconds as f64;
     println!(
         "{{\"records_per_second\":{:.0},\"megabytes_per_second\":{:.1},\"requests_per_second\":{:.0},\
-         \"generator_cpu_share\":{:.2}}}",
+         \"generator_cpu_share\":{:.2},\"seconds_with_warm_up\":{}}}",
         count.records as f64 / seconds,
         count.bytes as f64 / seconds / 1e6,
         count.requests as f64 / seconds,
         cpu.as_secs_f64() / (load.seconds + load.warm_up) as f64,
+        load.seconds + load.warm_up,
     );
     Ok(())
 }
