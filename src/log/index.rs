@@ -68,10 +68,11 @@ impl SegmentIndex {
         let ascends = last.is_none_or(|(time, at)| {
             timestamp.0 > time && self.relative(offset).is_some_and(|relative| relative >= at)
         });
-        if timestamp.0 >= 0 && ascends {
-            if let Some(relative) = self.relative(offset) {
-                self.times.push((timestamp.0, relative));
-            }
+        if timestamp.0 >= 0
+            && ascends
+            && let Some(relative) = self.relative(offset)
+        {
+            self.times.push((timestamp.0, relative));
         }
     }
 

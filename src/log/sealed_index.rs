@@ -28,10 +28,10 @@ impl Partition {
         end: Position,
     ) -> Result<Rc<SegmentIndex>, LogFault> {
         let mut index = self.read_index(base, end).await?;
-        if let Some(decoded) = &index {
-            if !self.index_fits(decoded, base, end).await? {
-                index = None;
-            }
+        if let Some(decoded) = &index
+            && !self.index_fits(decoded, base, end).await?
+        {
+            index = None;
         }
         match index {
             Some(index) => {
