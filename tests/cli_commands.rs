@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::Broker;
@@ -121,6 +121,45 @@ fn a_cluster_that_is_not_there_is_one_sentence() {
     let at = ["-b", "127.0.0.1:1", "--timeout", "1"];
     fail(&[&["topic", "list"][..], &at].concat(), "", 1, "cannot connect to 127.0.0.1:1");
     fail(&[&["produce", "t"][..], &at].concat(), "x\n", 1, "Connection refused");
+}
+
+#[test]
+fn a_port_and_a_directory_have_one_broker() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shown = |folder: &tempfile::TempDir| folder.path().display().to_string();
+    let broker = Broker::start(first.path(), &["--cpus", "0"]);
+    let listen = broker.bootstrap();
+    let other = ["serve", "--listen", &listen, "--data-dir", &shown(&second)];
+    fail(&other, "", 1, &format!("cannot listen on {listen}"));
+    let same = ["serve", "--listen", "127.0.0.1:1", "--data-dir", &shown(&first)];
+    fail(&same, "", 1, "is in use by another corelog");
+    broker.stop();
+
+    // Both at once: the kernel would let them share the port.
+    let start = |folder| {
+        let data = shown(folder);
+        let mut command = corelog(&["serve", "--listen", &listen, "--data-dir", &data]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().expect("the program is built")
+    };
+    let mut both = [start(&first), start(&second)];
+    let (loser, status) = loop {
+        let ended = |index: usize, process: &mut std::process::Child| {
+            process.try_wait().expect("ours").map(|status| (index, status))
+        };
+        if let Some(loser) = both.iter_mut().enumerate().find_map(|(at, p)| ended(at, p)) {
+            break loser;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let winner = both[1 - loser].try_wait().expect("ours");
+    let winner_process = &mut both[1 - loser];
+    winner_process.kill().expect("ours");
+    winner_process.wait().expect("ours");
+    let mut said = String::new();
+    both[loser].stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert_eq!((status.code(), winner), (Some(1), None), "{said}");
+    assert!(said.contains(&format!("cannot listen on {listen}")), "{said}");
 }
 
 #[test]

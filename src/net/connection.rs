@@ -147,6 +147,8 @@ impl Connection {
         let mut buffer = FrameBuffer::new(self.server.config.request_bytes_max);
         let mut reservation = None;
         loop {
+            // A client that sends faster than its bytes are taken would have this core to itself.
+            runtime::yield_if_needed().await;
             self.room_for_a_request().await;
             if self.state.stopping.get() {
                 return Ok(());
@@ -237,6 +239,7 @@ impl Connection {
     async fn write_responses(&self) {
         let mut out = Outgoing::default();
         loop {
+            runtime::yield_if_needed().await;
             let more = poll_fn(|context| self.poll_gather(&mut out, context)).await;
             if !more {
                 return;

@@ -1,6 +1,7 @@
 //! Cutting a byte stream into frames: four bytes of length, then so many bytes. Pure.
 //!
-//! The buffer grows with what has arrived, not with what a length promises.
+//! A frame that has begun gets room for all of it at once, so that it is never moved while it arrives. Room
+//! is address space: the kernel gives memory as bytes come, and the connection has reserved it before.
 
 use crate::limits::FRAME_BYTES_MIN;
 use bytes::{Buf, Bytes, BytesMut};
@@ -8,10 +9,12 @@ use bytes::{Buf, Bytes, BytesMut};
 const LENGTH_BYTES: usize = 4;
 /// A read is offered at least this much room.
 const READ_BYTES_MIN: usize = 16 * 1024;
-/// Bytes are received into chunks, frames are slices of them. A chunk's size follows the traffic.
+/// Bytes are received into chunks, frames are slices of them. A chunk's size follows the traffic, and a
+/// frame larger than the largest has one to itself.
 const CHUNK_BYTES_MIN: usize = 64 * 1024;
-/// The most that is allocated ahead of bytes that have not arrived.
 const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// The most one read takes: it copies, and touches fresh memory, in one turn of the core.
+const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// A length that no request has: the stream cannot be followed any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,14 +72,11 @@ impl FrameBuffer {
         Ok(Some(frame))
     }
 
-    /// Makes room for the next read, so that a frame that has begun will be in one piece; bytes of room.
+    /// Makes room for all of the frame that has begun; the bytes that the next read may take.
     pub fn make_room(&mut self) -> usize {
         let have = self.bytes.len();
         let rest = match self.frame_bytes() {
-            // Twice what is there, at least, so that a large frame is copied a few times at most.
-            Ok(Some(length)) => {
-                (LENGTH_BYTES + length).saturating_sub(have).min(CHUNK_BYTES_MAX.max(have))
-            }
+            Ok(Some(length)) => (LENGTH_BYTES + length).saturating_sub(have),
             _ => READ_BYTES_MIN,
         };
         if self.bytes.capacity() - have < rest {
@@ -88,7 +88,7 @@ impl FrameBuffer {
             chunk.extend_from_slice(&self.bytes);
             (self.bytes, self.received) = (chunk, 0);
         }
-        self.bytes.capacity() - have
+        (self.bytes.capacity() - have).min(READ_BYTES_MAX)
     }
 
     /// Gives the memory of an empty buffer back: an idle connection holds none.
@@ -149,12 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn room_follows_what_has_arrived_not_what_is_promised() {
+    fn a_large_frame_has_its_room_at_once_and_is_read_in_pieces() {
         let mut buffer = FrameBuffer::new(100 << 20);
-        buffer.bytes.extend_from_slice(&(100i32 << 20).to_be_bytes());
-        assert!(buffer.make_room() <= CHUNK_BYTES_MAX);
-        buffer.bytes.resize(8 << 20, 0);
-        assert!(buffer.make_room() <= 8 << 20);
+        let length = 64 << 20;
+        buffer.bytes.extend_from_slice(&(length as i32).to_be_bytes());
+        assert_eq!(buffer.make_room(), READ_BYTES_MAX);
+        let (start, capacity) = (buffer.bytes.as_ptr(), buffer.bytes.capacity());
+        while buffer.bytes.len() < 4 + length {
+            let piece = buffer.make_room().min(4 + length - buffer.bytes.len());
+            buffer.bytes.resize(buffer.bytes.len() + piece, 7);
+        }
+        assert_eq!((buffer.bytes.as_ptr(), buffer.bytes.capacity()), (start, capacity));
+        assert_eq!(buffer.next_frame().unwrap().unwrap().len(), length);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::ffi::CString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{self, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,6 +68,7 @@ const PORT_WAIT_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct PortReservation {
     _socket: socket2::Socket,
+    _name: Option<UnixDatagram>,
     pub address: SocketAddr,
 }
 
@@ -76,20 +79,30 @@ impl PortReservation {
     /// # Errors
     /// `AddrInUse`, or as bind(2).
     pub fn acquire(address: SocketAddr) -> io::Result<PortReservation> {
-        // Sockets that share a port may bind beside a stranger's that does so too: ask alone first. It
-        // does not listen: whoever connected then would be reset.
         let deadline = now() + PORT_WAIT_MAX;
-        let alone = loop {
-            match bound_socket(address, false) {
+        loop {
+            match PortReservation::try_acquire(address) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                other => break other?,
+                other => return other,
             }
-        };
+        }
+    }
+
+    fn try_acquire(address: SocketAddr) -> io::Result<PortReservation> {
+        // Another of this kind that is about to listen cannot be seen by its socket. It can by a name,
+        // which the network namespace knows until it is closed (unix(7), abstract).
+        let name = format!("corelog/{address}");
+        let name = (address.port() != 0)
+            .then(|| UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(name)?))
+            .transpose()?;
+        // Sockets that share a port may bind beside a stranger's that does so too: ask alone first. It
+        // does not listen: whoever connected then would be reset.
+        let alone = bound_socket(address, false)?;
         let address = alone.local_addr()?.as_socket().expect("an IP socket has an IP address");
         drop(alone);
-        Ok(PortReservation { _socket: bound_socket(address, true)?, address })
+        Ok(PortReservation { _socket: bound_socket(address, true)?, _name: name, address })
     }
 }
 

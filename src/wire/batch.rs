@@ -90,6 +90,10 @@ impl BatchHeader {
     /// # Errors
     /// `Truncated` below 61 bytes; `Length` when no batch can have that length; `Magic` when not 2.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+        BatchHeader::parse_up_to(bytes, BATCH_BYTES_MAX)
+    }
+
+    fn parse_up_to(bytes: &[u8], batch_bytes_max: usize) -> Result<BatchHeader, BatchError> {
         if bytes.len() < BATCH_HEADER_BYTES {
             return Err(BatchError::Truncated { have: bytes.len(), need: BATCH_HEADER_BYTES });
         }
@@ -99,7 +103,7 @@ impl BatchHeader {
         }
         let length = i32::from_be_bytes(field(bytes, 8));
         let batch_bytes = usize::try_from(length).map_or(0, |length| length + LENGTH_OVERHEAD);
-        if !(BATCH_HEADER_BYTES..=BATCH_BYTES_MAX).contains(&batch_bytes) {
+        if !(BATCH_HEADER_BYTES..=batch_bytes_max).contains(&batch_bytes) {
             return Err(BatchError::Length(length));
         }
         Ok(BatchHeader {
@@ -186,12 +190,13 @@ pub fn parse_whole(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     Ok(header)
 }
 
-/// Reads the header of the one batch that a producer sent for a partition: it must be all of `bytes`.
+/// Reads the header of the one batch that a producer sent for a partition: it must be all of `bytes`, and
+/// may be larger than any that is stored.
 ///
 /// # Errors
 /// As `BatchHeader::parse`; `Truncated` when the batch is longer or shorter.
 pub fn parse_single(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
-    let header = BatchHeader::parse(bytes)?;
+    let header = BatchHeader::parse_up_to(bytes, i32::MAX as usize)?;
     if header.batch_bytes != bytes.len() {
         return Err(BatchError::Truncated { have: bytes.len(), need: header.batch_bytes });
     }
@@ -392,6 +397,16 @@ mod tests {
         let crc = checksum(&bytes);
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(parse_produced(&bytes).map(|_| ()), expect);
+    }
+
+    #[test]
+    fn a_batch_larger_than_any_stored_is_one_batch_to_whoever_has_all_of_it() {
+        let mut bytes = sample();
+        bytes.resize(BATCH_BYTES_MAX + 1, 0);
+        let length = (bytes.len() - LENGTH_OVERHEAD) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(parse_single(&bytes).unwrap().batch_bytes, bytes.len());
+        assert_eq!(BatchHeader::parse(&bytes), Err(BatchError::Length(length)));
     }
 
     #[test]
