@@ -4,6 +4,8 @@
 //! system calls. Closed loop: it finds throughput, it measures no latency.
 
 mod consume;
+mod histogram;
+mod report;
 mod frames;
 mod produce;
 mod sink;
