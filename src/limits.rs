@@ -56,6 +56,10 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const TOPIC_PARTITIONS_MAX: usize = 100_000;
 pub const PARTITIONS_MAX: usize = 1_000_000;
 
+/// Largest index file of a segment that is read; a larger one is made anew from its segment. Segments are
+/// sealed before theirs is (segment.index.bytes).
+pub const INDEX_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Batches remembered per idempotent producer (KIP-98).
 pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 

@@ -5,7 +5,7 @@
 //! (because there is one replica, or because the feature comes later) is checked, kept and shown.
 
 use crate::config::{Config, TimestampType};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, INDEX_FILE_BYTES_MAX};
 use crate::log::LogConfig;
 use crate::shard::control::{ConfigOperation, ConfigsChange};
 use std::collections::BTreeMap;
@@ -258,6 +258,7 @@ pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
         retention_ms: number("retention.ms"),
         message_bytes_max: usize::try_from(number("max.message.bytes")).expect("not negative"),
         index_interval_bytes: positive("index.interval.bytes"),
+        index_bytes_max: positive("segment.index.bytes").min(INDEX_FILE_BYTES_MAX as u64),
         log_append_time: text("message.timestamp.type") == "LogAppendTime",
         timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
         timestamp_after_ms_max: number("message.timestamp.after.max.ms"),

@@ -92,7 +92,8 @@ impl Queue {
         }
     }
 
-    /// What has gathered, once there is some.
+    /// What has gathered, once there is some. A deletion has been taken up by all shards before a topic is
+    /// made that may have the same name, and so the same folders.
     async fn next_group(&self) -> Vec<Pending> {
         poll_fn(|context| {
             let mut pending = self.pending.borrow_mut();
@@ -100,7 +101,16 @@ impl Queue {
                 *self.worker_idle.borrow_mut() = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            let count = pending.len().min(GROUP_MAX);
+            let mut deletes = false;
+            let together = |pending: &&Pending| match pending.request {
+                ControlRequest::CreateTopics(_) => !deletes,
+                ControlRequest::DeleteTopics(_) => {
+                    deletes = true;
+                    true
+                }
+                _ => true,
+            };
+            let count = pending.iter().take(GROUP_MAX).take_while(together).count();
             Poll::Ready(pending.drain(..count).collect())
         })
         .await

@@ -436,11 +436,13 @@ impl Partition {
     }
 }
 
-/// Whether a batch belongs into the next segment, by its time or because the index could not name it:
-/// that holds offsets relative to the base in 32 bits, signed in Kafka.
+/// Whether a batch belongs into the next segment, by its time or because the index is full or could not
+/// name it: that holds offsets relative to the base in 32 bits, signed in Kafka.
 fn wants_roll(active: &Segment, header: &batch::BatchHeader, config: &LogConfig) -> bool {
     let from = active.first_timestamp.filter(|from| from.0 >= 0);
     let expired =
         from.is_some_and(|from| header.max_timestamp.0.saturating_sub(from.0) > config.segment_ms);
-    expired || header.last_offset() - active.base > i64::from(i32::MAX)
+    let index_bytes = active.index.as_ref().map_or(0, |index| index.file_bytes());
+    let full = index_bytes as u64 >= config.index_bytes_max;
+    expired || full || header.last_offset() - active.base > i64::from(i32::MAX)
 }

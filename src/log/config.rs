@@ -19,6 +19,8 @@ pub struct LogConfig {
     pub message_bytes_max: usize,
     /// Bytes between index entries (index.interval.bytes).
     pub index_interval_bytes: u64,
+    /// A segment is sealed when one of its indexes has this many bytes (segment.index.bytes).
+    pub index_bytes_max: u64,
     /// The broker stamps records (message.timestamp.type=LogAppendTime).
     pub log_append_time: bool,
     /// How far in the past and the future a record's time may be (message.timestamp.{before,after}.max.ms).
@@ -38,6 +40,7 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3600 * 1000,
             message_bytes_max: MESSAGE_BYTES_MAX_DEFAULT,
             index_interval_bytes: 4096,
+            index_bytes_max: 10 << 20,
             log_append_time: false,
             timestamp_before_ms_max: i64::MAX,
             timestamp_after_ms_max: 3_600_000,

@@ -128,6 +128,11 @@ impl SegmentIndex {
         self.last_entry().position
     }
 
+    /// Bytes of the larger of the two files.
+    pub fn file_bytes(&self) -> usize {
+        (self.offsets.len() * OFFSET_ENTRY_BYTES).max(self.times.len() * TIME_ENTRY_BYTES)
+    }
+
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
         self.offsets.capacity() * size_of::<(u32, u32)>()

@@ -183,6 +183,12 @@ impl State {
         in_flight.map_or(segment.end, |start| start.min(segment.end))
     }
 
+    /// What keeps readers away. A full disk keeps nobody from reading what was opened before.
+    pub fn read_fault(&self) -> Option<&LogFault> {
+        let is_readable = |fault: &&LogFault| fault.kind == FaultKind::StorageFull && self.opened;
+        self.fault.as_ref().filter(|fault| !is_readable(fault))
+    }
+
     /// Whether batches may be missing between others.
     pub fn gaps_allowed(&self) -> bool {
         self.foreign || self.config.compacted
@@ -323,8 +329,8 @@ impl Partition {
         gone.then(|| gone_fault(&self.directory))
     }
 
-    /// Ready once the committed end has reached `threshold`, or the partition has gone offline or away:
-    /// the caller looks again.
+    /// Ready once the committed end has reached `threshold`, or the partition cannot be read any more: the
+    /// caller looks again.
     pub fn poll_reached(
         &self,
         key: &mut WatchKey,
@@ -332,7 +338,8 @@ impl Partition {
         context: &Context<'_>,
     ) -> Poll<()> {
         let state = self.state.borrow();
-        if state.committed >= threshold || state.fault.is_some() || state.retired {
+        let is_readable = !state.retired && state.read_fault().is_none();
+        if state.committed >= threshold || !is_readable {
             self.watch.cancel(key);
             return Poll::Ready(());
         }
@@ -363,6 +370,11 @@ impl Partition {
 
     pub fn fault(&self) -> Option<LogFault> {
         self.state.borrow().fault.clone()
+    }
+
+    /// What keeps readers away.
+    pub fn read_fault(&self) -> Option<LogFault> {
+        self.state.borrow().read_fault().cloned()
     }
 
     /// Bytes of all segments.

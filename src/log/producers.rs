@@ -68,6 +68,9 @@ pub struct ProducerState {
 /// that are dispatched but not committed are left out of a snapshot (clients have five in flight at most).
 const BATCHES_KEPT: usize = 2 * PRODUCER_BATCHES_RETAINED;
 
+/// Producers forgotten at once at the limit.
+const PRODUCERS_FORGOTTEN: usize = PRODUCERS_PER_PARTITION_MAX / 16;
+
 const SNAPSHOT_MAGIC: &[u8; 4] = b"CLPS";
 const SNAPSHOT_VERSION: u8 = 1;
 const PRODUCER_HEADER_BYTES: usize = 11;
@@ -138,17 +141,20 @@ impl ProducerState {
             return;
         }
         if self.producers.len() >= PRODUCERS_PER_PARTITION_MAX {
-            self.forget_longest_idle();
+            self.forget_idle();
         }
         let producer = Producer { epoch: batch.producer_epoch, batches: VecDeque::from([stored]) };
         self.producers.insert(batch.producer_id, producer);
     }
 
-    /// Makes room at the limit. Rare, so a walk over all is acceptable.
-    fn forget_longest_idle(&mut self) {
-        let idle = self.producers.iter().min_by_key(|(id, p)| (p.last().timestamp, **id));
-        if let Some(id) = idle.map(|(id, _)| *id) {
-            self.producers.remove(&id);
+    /// Makes room at the limit: those that have been idle for longest go, many at once, so that a walk
+    /// over all is paid for by many batches.
+    fn forget_idle(&mut self) {
+        let age = |(id, producer): (&i64, &Producer)| (producer.last().timestamp, *id);
+        let mut ages: Vec<_> = self.producers.iter().map(age).collect();
+        let (idle, _, _) = ages.select_nth_unstable(PRODUCERS_FORGOTTEN);
+        for (_, id) in idle {
+            self.producers.remove(id);
         }
     }
 
@@ -310,6 +316,18 @@ mod tests {
     #[test]
     fn an_unknown_producer_may_begin_anywhere() {
         check(header(8, 0, 1234, 1, 0), Ok(None));
+    }
+
+    #[test]
+    fn at_the_limit_the_longest_idle_are_forgotten() {
+        let mut state = ProducerState::default();
+        let template = header(0, 0, 0, 1, 0);
+        for id in 0..=PRODUCERS_PER_PARTITION_MAX as i64 {
+            state.note(&BatchHeader { producer_id: id, ..template }, Timestamp(id));
+        }
+        assert_eq!(state.len(), PRODUCERS_PER_PARTITION_MAX + 1 - PRODUCERS_FORGOTTEN);
+        assert!(!state.producers.contains_key(&(PRODUCERS_FORGOTTEN as i64 - 1)));
+        assert!(state.producers.contains_key(&(PRODUCERS_FORGOTTEN as i64)));
     }
 
     #[test]

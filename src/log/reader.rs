@@ -165,11 +165,8 @@ impl Partition {
         if state.retired {
             return Err(gone_fault(&self.directory).into());
         }
-        if let Some(fault) = &state.fault {
-            // A full disk keeps nobody from reading what was opened before.
-            if fault.kind != FaultKind::StorageFull || !state.opened {
-                return Err(fault.clone().into());
-            }
+        if let Some(fault) = state.read_fault() {
+            return Err(fault.clone().into());
         }
         let (log_start, high_watermark) = (state.log_start, state.committed);
         if offset < log_start || offset > high_watermark {

@@ -8,7 +8,7 @@ use super::planted::{self, Bug};
 use super::reader::Place;
 use super::segment::{self, Segment};
 use super::small_file;
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::limits::{BATCH_HEADER_BYTES, INDEX_FILE_BYTES_MAX};
 use crate::types::{Offset, Position};
 use crate::wire::batch::BatchHeader;
 use std::ops::ControlFlow;
@@ -16,8 +16,6 @@ use std::rc::Rc;
 
 /// Bytes read at once where batches are only looked through; a larger batch is read whole.
 const SCAN_BYTES: usize = 256 * 1024;
-/// Largest index file that is believed.
-const INDEX_FILE_BYTES_MAX: usize = 64 << 20;
 
 impl Partition {
     /// The index of a sealed segment, read from its files, or rebuilt from the segment if they are

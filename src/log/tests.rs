@@ -365,6 +365,11 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() {
         let fault = produced(&partition, refused).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::StorageFull);
         assert_eq!(read(&partition, 0, 100, true).await, [0]);
+        assert_eq!(partition.read_fault(), None);
+        let mut key = WatchKey::default();
+        let grown = poll_fn(|context| partition.poll_reached(&mut key, Offset(2), context));
+        let early = runtime::timeout(Duration::from_secs(1), grown).await;
+        assert_eq!(early, None, "a reader waits for what does not come yet");
         disk().set_options(DiskOptions { capacity: u64::MAX, ..full });
         let refused = partition.append(large(), runtime::wall_clock()).unwrap_err();
         assert!(matches!(refused, AppendError::Offline(_)));

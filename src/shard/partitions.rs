@@ -18,20 +18,13 @@ impl Shard {
         self.partitions.borrow().values().cloned().collect()
     }
 
-    /// Takes up new cluster-wide facts. Partitions that are new here are opened before the image is
-    /// shown, so that whoever sees them can use them; those that are gone are removed after.
+    /// Takes up new cluster-wide facts. Partitions that are gone are removed first, because a new one may
+    /// have the same name; those that are new here are opened before the image is shown, so that whoever
+    /// sees them can use them.
     pub async fn install(&self, image: Arc<MetadataImage>) {
         if image.version <= self.image.borrow().version && self.image.borrow().version > 0 {
             return;
         }
-        let before = self.image();
-        for topic in image.topics() {
-            let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
-            if !unchanged {
-                self.install_topic(topic).await;
-            }
-        }
-        *self.image.borrow_mut() = image.clone();
         let gone: Vec<PartitionKey> = {
             let partitions = self.partitions.borrow();
             let stays = |key: &&PartitionKey| self.is_here(&image, **key);
@@ -40,6 +33,14 @@ impl Shard {
         for key in gone {
             self.remove_partition(&image, key).await;
         }
+        let before = self.image();
+        for topic in image.topics() {
+            let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
+            if !unchanged {
+                self.install_topic(topic).await;
+            }
+        }
+        *self.image.borrow_mut() = image;
     }
 
     fn is_here(&self, image: &MetadataImage, key: PartitionKey) -> bool {

@@ -276,7 +276,7 @@ impl Shard {
 
     fn bounds(&self, key: PartitionKey) -> Result<Bounds, PartitionError> {
         let log = self.partition(key)?;
-        if let Some(fault) = log.fault() {
+        if let Some(fault) = log.read_fault() {
             return Err(fault.into());
         }
         Ok(Bounds {

@@ -403,7 +403,7 @@ pub async fn consume(open: &Open, dice: &Dice, rounds: u64) {
         if reached.is_none() {
             continue;
         }
-        if open.partition.fault().is_some() {
+        if open.partition.read_fault().is_some() {
             runtime::sleep(Duration::from_millis(300)).await;
         }
         next = next.max(open.partition.log_start());

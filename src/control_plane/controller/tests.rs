@@ -4,12 +4,15 @@ use super::*;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::control_plane::metadata_log::FILE_NAME;
 use crate::runtime::sim::{DiskOperation, Simulation, Stop, disk, for_each_seed};
+use crate::shard::Shard;
 use crate::shard::request::PartitionKey;
-use crate::wire::ErrorCode;
+use crate::types::{Offset, Timestamp};
 use crate::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
+use crate::wire::{ErrorCode, batch};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn new_topic(name: &str, partitions: u32) -> NewTopic {
     NewTopic { name: name.to_string(), partitions, places: None, overrides: BTreeMap::new() }
@@ -64,6 +67,76 @@ fn topics_are_made_deleted_and_made_again_on_all_shards() {
         assert_ne!(again[0], Ok(id));
         assert_eq!(seen(&host), [("a".to_string(), 2), ("b".to_string(), 1)]);
     });
+}
+
+#[test]
+fn a_topic_made_in_the_moment_its_namesake_goes_keeps_its_records() {
+    for_each_seed(20, |seed| {
+        let simulation = Simulation::new(seed);
+        let id = simulation.run(async {
+            let host = Rc::new(harness::start(3).await);
+            let old = create(&host, &[("a", 4)]).await[0].clone().unwrap();
+            for index in 0..4 {
+                store_one(&host, PartitionKey { topic_id: old, index }).await;
+            }
+            // Somebody writes to the new one as soon as it is seen, while the old one is still busy.
+            let writers = (0..4).map(|index| store_in_next(host.clone(), old, index));
+            let writers: Vec<_> = writers.map(runtime::spawn).collect();
+            let made = vec![new_topic("a", 4)];
+            let deleted = host.shards[0].control(ControlRequest::DeleteTopics(vec![old]));
+            let created = host.shards[0].control(ControlRequest::CreateTopics(made));
+            let (_, created) = futures_util::future::join(deleted, created).await;
+            let ControlReply::CreateTopics(made) = created else { panic!("{created:?}") };
+            for writer in writers {
+                writer.await;
+            }
+            made[0].clone().unwrap()
+        });
+        simulation.crash();
+        simulation.run(async {
+            let host = harness::start(3).await;
+            for index in 0..4 {
+                let key = PartitionKey { topic_id: id, index };
+                let end = owner(&host, key).partition(key).unwrap().high_watermark();
+                assert_eq!(end, Offset(1), "{key:?}");
+            }
+        });
+    });
+}
+
+fn owner(host: &Host, key: PartitionKey) -> &Rc<Shard> {
+    host.shards.iter().find(|shard| shard.partition(key).is_ok()).expect("it is open somewhere")
+}
+
+/// Keeps the old topic's partition busy until there is a new one of the same name, then writes there.
+async fn store_in_next(host: Rc<Host>, old: TopicId, index: i32) {
+    let new = loop {
+        let key = PartitionKey { topic_id: old, index };
+        for shard in &host.shards {
+            if let Ok(partition) = shard.partition(key) {
+                let batch = batch::testing::batch(&[b"old"], Timestamp(5), None).into();
+                let _ = partition.append(batch, runtime::wall_clock());
+            }
+        }
+        let seen = host.shards.iter().find_map(|shard| {
+            let image = shard.image();
+            let topic = image.topic("a").filter(|topic| topic.id != old)?;
+            let key = PartitionKey { topic_id: topic.id, index };
+            shard.partition(key).is_ok().then_some(key)
+        });
+        match seen {
+            Some(key) => break key,
+            None => runtime::sleep(Duration::from_micros(20)).await,
+        }
+    };
+    store_one(&host, new).await;
+}
+
+async fn store_one(host: &Host, key: PartitionKey) {
+    let batch = batch::testing::batch(&[b"one"], Timestamp(5), None).into();
+    let shard = owner(host, key);
+    let mut ticket = shard.append(shard.id, key, batch);
+    std::future::poll_fn(|context| ticket.poll_produced(context)).await.expect("it is stored");
 }
 
 #[test]

@@ -228,6 +228,7 @@ impl Partition {
         from: Offset,
         producers: &mut ProducerState,
     ) -> Result<(), LogFault> {
+        // When they were stored nobody knows any more; a record's own time says nothing of it.
         let now = runtime::wall_clock();
         for pair in listing.segments.windows(2) {
             let ((base, bytes), (next_base, _)) = (pair[0], pair[1]);
@@ -238,7 +239,7 @@ impl Partition {
             let whole = Place { segment: base, start, end: Position(bytes), in_flight: false };
             self.scan_batches(whole, |header, _| {
                 if header.base_offset >= from {
-                    producers.note(header, stored_at(header, now));
+                    producers.note(header, now);
                 }
                 ControlFlow::Continue(())
             })
@@ -387,9 +388,4 @@ impl Partition {
         self.shard.forget_cached_of(self.number);
         Ok(())
     }
-}
-
-/// When a batch was stored, as far as the log tells: its own time, but not in the future.
-pub(super) fn stored_at(header: &BatchHeader, now: Timestamp) -> Timestamp {
-    if header.max_timestamp.0 < 0 { now } else { header.max_timestamp.min(now) }
 }

@@ -17,7 +17,7 @@ const METADATA_BYTES_MAX: usize = 4096;
 impl Partition {
     /// Removes the files of a partition that is retired and quiet.
     pub async fn remove_files(&self) {
-        match self.move_away().await {
+        match self.move_away_if_ours().await {
             Ok(Some(moved)) => drop(runtime::spawn_background(async move { free(&moved).await })),
             Ok(None) => {}
             Err(error) => {
@@ -25,6 +25,25 @@ impl Partition {
                 tracing::error!(%directory, %error, "cannot remove a deleted partition");
             }
         }
+    }
+
+    /// Another partition of this name may have the folder by now, and have set ours aside.
+    async fn move_away_if_ours(&self) -> io::Result<Option<PathBuf>> {
+        match self.read_topic_id().await? {
+            Some(id) if id != self.id.topic_id.to_base64() => Ok(None),
+            _ => self.move_away().await,
+        }
+    }
+
+    /// Whose folder this is (KIP-516); `None` when it does not say.
+    async fn read_topic_id(&self) -> io::Result<Option<String>> {
+        let path = self.directory.join("partition.metadata");
+        let Some(bytes) = small_file::read(&path, METADATA_BYTES_MAX).await? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+        Ok(id.map(|id| id.trim().to_string()))
     }
 
     /// Renames the folder, durably; `None` if there is none.
@@ -43,13 +62,8 @@ impl Partition {
 
     /// A folder of this name that belongs to another topic, one deleted before a crash, is moved away.
     pub(super) async fn set_stray_aside(&self) -> Result<(), LogFault> {
-        let path = self.directory.join("partition.metadata");
-        let fault = |error| LogFault::from_io("read", &path, 0, &error);
-        let Some(bytes) = small_file::read(&path, METADATA_BYTES_MAX).await.map_err(fault)? else {
-            return Ok(());
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let id = text.lines().find_map(|line| line.strip_prefix("topic_id:")).map(str::trim);
+        let fault = |error| LogFault::from_io("read", &self.directory, 0, &error);
+        let id = self.read_topic_id().await.map_err(fault)?;
         if id.is_none_or(|id| id == self.id.topic_id.to_base64()) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The scan of a log's tail: batch after batch from the checkpoint on, and what becomes of the bytes after
 //! the last whole one. Runs on the partition's shard while it opens.
 
-use super::recover::{Recovery, stored_at};
+use super::recover::Recovery;
 use crate::limits::BATCH_HEADER_BYTES;
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
@@ -43,6 +43,7 @@ impl Partition {
         let path = self.segment_path(active.base);
         let length = active.allocated;
         let interval = self.state.borrow().config.index_interval_bytes;
+        // When a batch was stored nobody knows any more; its records' time says nothing of it.
         let now = runtime::wall_clock();
         let start = active.end;
         let mut window = Window::default();
@@ -110,7 +111,7 @@ impl Scan {
     fn note(&mut self, active: &mut Segment, header: &BatchHeader, interval: u64, now: Timestamp) {
         self.next = header.next_offset();
         if header.base_offset >= self.from && !planted::is(Bug::ForgetProducersAfterSnapshot) {
-            self.producers.note(header, stored_at(header, now));
+            self.producers.note(header, now);
         }
         let (position, last) = (active.end, header.last_offset());
         active.first_timestamp.get_or_insert(header.max_timestamp);
