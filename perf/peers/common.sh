@@ -23,8 +23,7 @@ parse_start() {
     [ $# -ge 2 ] || usage
     port=$2 cpus='' fsync=no
     if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65000 ]; then die "the port must be 1 to 65000, not '$port'"; fi
-    mkdir -p "$1/data"
-    dir=$(cd "$1" && pwd)
+    dir=$1
     shift 2
     while [ $# -gt 0 ]; do
         case $1 in
@@ -40,11 +39,16 @@ parse_start() {
         esac
     done
     if running_pid "$dir" >/dev/null; then die "a server already runs in $dir"; fi
-    if answers "$port"; then die "something listens on 127.0.0.1:$port already"; fi
+    if listens "$port"; then die "something listens on port $port already"; fi
+    mkdir -p "$dir/data"
+    dir=$(cd "$dir" && pwd)
 }
 
-answers() { # port
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+# Whether somebody listens on a port, without a connection: to connect where nobody listens can take the port, if it is
+# one that the kernel gives to outgoing connections, and then the server cannot have it.
+listens() { # port
+    awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == port { found = 1 }
+        END { exit !found }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
 # When the process started, in clock ticks since boot; fails if there is none. The name may have spaces: cut it first.
@@ -62,8 +66,8 @@ running_pid() { # dir
     [ -f "$1/pid" ] && read -r pid started <"$1/pid" && [ "$(started_at "$pid")" = "$started" ] && echo "$pid"
 }
 
-# Starts a command as the server of $dir, pinned to $cpus, and waits until `ready PORT` succeeds. If it ends before, or
-# after `limit` seconds, the end of its log is shown and it is stopped.
+# Starts a command as the server of $dir, pinned to $cpus, waits until it listens and `ready PORT` succeeds, and prints
+# its id. If it ends before that, or `limit` seconds pass, what its log says is shown and it is stopped.
 launch() { # limit, command...
     local limit=$1 pid end
     shift
@@ -74,7 +78,7 @@ launch() { # limit, command...
     pid=$!
     echo "$pid $(started_at "$pid")" >"$dir/pid"
     end=$((SECONDS + limit))
-    until ready "$port"; do
+    until listens "$port" && ready "$port"; do
         if ! running_pid "$dir" >/dev/null; then give_up "ended before it answered"; fi
         if [ "$SECONDS" -ge "$end" ]; then give_up "did not answer within $limit s"; fi
         sleep 0.2
@@ -85,7 +89,9 @@ launch() { # limit, command...
 }
 
 give_up() { # reason
-    echo "--- the end of $dir/log" >&2
+    echo "--- the first errors in $dir/log" >&2
+    grep -E -m 5 'ERROR|FATAL|\[FTL\]' "$dir/log" >&2 || true
+    echo "--- its end" >&2
     tail -n 30 "$dir/log" >&2
     echo "---" >&2
     stop "$dir" || true
