@@ -22,7 +22,9 @@ usage() {
 parse_start() {
     [ $# -ge 2 ] || usage
     port=$2 cpus='' fsync=no
-    if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65000 ]; then die "the port must be 1 to 65000, not '$port'"; fi
+    if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65000 ]; then
+        die "the port must be 1 to 65000, not '$port'"
+    fi
     dir=$1
     shift 2
     while [ $# -gt 0 ]; do

@@ -1,6 +1,6 @@
 // Appends records of 1 KiB to one JetStream stream as fast as acknowledgements come back, and prints one line of JSON.
 //
-// It stands in for `nats bench js pub`, whose module the Go proxy that this was written behind does not serve. It is
+// It stands in for `nats bench js pub`, which could not be had where this was written (see ../../README.md). It is
 // closed loop like that tool: a slow server is asked for less, so what it reports is what the server did with so many
 // records in flight, not what a producer with a rate of its own would have seen.
 package main
@@ -33,8 +33,8 @@ const (
 	// on until this many windows of every connection were acknowledged, but for no longer than a minute more.
 	windowsMin = 4
 	waitMax    = time.Minute
-	stream      = "corelog-peer"
-	subject     = "corelog.peer"
+	stream     = "corelog-peer"
+	subject    = "corelog.peer"
 	// An acknowledgement that takes longer fails the run.
 	ackWaitMax = 30 * time.Second
 )
@@ -234,8 +234,7 @@ func (r *run) publish(client *nats.Conn) ([]time.Duration, error) {
 	return latencies, nil
 }
 
-// A window of in-flight records that slides: each acknowledgement lets the next record go. `nats bench` waits for the
-// whole window and then fills it anew, which is never faster.
+// A window of in-flight records that slides: each acknowledgement lets the next record go.
 func (r *run) publishWindow(client *nats.Conn) ([]time.Duration, error) {
 	js, err := jetstream.New(client, jetstream.WithPublishAsyncMaxPending(2**inFlight))
 	if err != nil {
