@@ -5,7 +5,9 @@
 
 mod consume;
 mod histogram;
+mod load;
 mod report;
+mod settings;
 mod frames;
 mod produce;
 mod sink;

@@ -12,7 +12,8 @@ use crate::wire::api::describe_configs::{DescribeConfigsResource, DescribeConfig
 use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use crate::wire::api::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+    IncrementalAlterConfigsRequest,
 };
 
 /// A topic to be made; None is the broker's default.
