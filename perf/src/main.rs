@@ -3,11 +3,12 @@
 //! Outside the broker; blocking threads and prepared frames, so that the sender costs little more than its
 //! system calls. Closed loop: it finds throughput, it measures no latency.
 
+mod compare;
 mod consume;
-mod histogram;
-mod report;
 mod frames;
+mod histogram;
 mod produce;
+mod report;
 mod sink;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +31,8 @@ enum Command {
     Consume(Load),
     /// Take whatever comes, answer it like a broker, store nothing: what the kernel allows.
     Sink(Sink),
+    Render(report::commands::Render),
+    Compare(report::commands::Compare),
 }
 
 #[derive(Args, Clone)]
@@ -95,6 +98,8 @@ fn main() -> ExitCode {
         Command::Produce(load) => run(&load, produce::run),
         Command::Consume(load) => run(&load, consume::run),
         Command::Sink(sink) => sink::run(&sink),
+        Command::Render(render) => report::commands::render(&render),
+        Command::Compare(compare) => report::commands::compare(&compare),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
