@@ -116,6 +116,7 @@ impl Comparison {
         let mut remarks = vec![format!(
             "a ratio is a median divided by that of {baseline}; ≈ where the runs of both overlap"
         )];
+        remarks.push("of throughput more is better, of everything else less".to_owned());
         let lone = self.groups.iter().filter(|group| group.runs.len() == 1);
         let lone: Vec<&str> = lone.map(|group| group.label.as_str()).collect();
         if !lone.is_empty() {

@@ -69,7 +69,10 @@ impl Spread {
             1 => words(self.median),
             _ => {
                 let (low, high) = (words(self.lowest), words(self.highest));
-                format!("{} ({low} to {high})", words(self.median))
+                let is_same = low == high;
+                let spread =
+                    if is_same { "in each".to_owned() } else { format!("{low} to {high}") };
+                format!("{} ({spread})", words(self.median))
             }
         }
     }

@@ -85,7 +85,9 @@ impl Axis {
             2 => "99 %".to_owned(),
             more => format!("99.{} %", "9".repeat(more as usize - 2)),
         };
-        let ticks = (0..=nines_max).map(|nines| (f64::from(nines), name(nines))).collect();
+        let half = (nines(0.5), "50 %".to_owned());
+        let whole = (0..=nines_max).map(|nines| (f64::from(nines), name(nines)));
+        let ticks = std::iter::once(half).chain(whole).collect();
         let (title, high) = ("percentile".to_owned(), f64::from(nines_max));
         Axis { title, scale: Scale::Linear, low: 0.0, high, ticks }
     }
@@ -150,6 +152,6 @@ mod tests {
     fn nines_and_shares_are_each_others_inverse() {
         assert!((nines(0.999) - 3.0).abs() < 1e-9);
         assert!((share_at(2.0) - 0.99).abs() < 1e-12);
-        assert_eq!(names(&Axis::percentiles(3)), ["0 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(names(&Axis::percentiles(3)), ["50 %", "0 %", "90 %", "99 %", "99.9 %"]);
     }
 }

@@ -11,6 +11,8 @@ const NS_PER_MS: f64 = 1e6;
 /// Points drawn for each nine of the axis of percentiles; the drawing is not finer.
 const POINTS_PER_NINE: u32 = 40;
 const NINES_MAX: u32 = 5;
+const PERCENTILES_HEIGHT: f64 = 380.0;
+const TIME_HEIGHT: f64 = 260.0;
 const TIME_TITLE: &str = "seconds of the measured time";
 
 /// All charts that have something to show, in the order of reading.
@@ -22,7 +24,7 @@ pub fn of_report(report: &Report) -> Vec<Chart> {
     ];
     let drawn = latency_by_percentile("Latency by percentile", &kinds);
     let mut charts: Vec<Chart> = drawn.into_iter().collect();
-    if !report.intervals.is_empty() {
+    if report.intervals.len() > 1 {
         let over_time =
             [throughput(report), latency_over_time(report), backlog(report), broker_cpu(report)];
         charts.extend(over_time.into_iter().flatten());
@@ -46,8 +48,14 @@ pub fn latency_by_percentile(title: &str, histograms: &[(&str, &Latencies)]) -> 
     let lowest = values().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
     let highest = values().fold(0.0, f64::max);
     let y = Axis::fitting("milliseconds", if lowest.is_finite() { lowest } else { 0.0 }, highest);
-    let note = "A line ends where a single record remains, at its slowest record.".to_owned();
-    Some(Chart { title: title.to_owned(), note, x, y, series, hovers: Vec::new() })
+    let ends =
+        |series: &Series| series.points.last().is_some_and(|(x, _)| *x < f64::from(nines_max));
+    let note = match series.iter().any(ends) {
+        true => "A line ends where a single record remains, at the slowest one.".to_owned(),
+        false => String::new(),
+    };
+    let (title, height, hovers) = (title.to_owned(), PERCENTILES_HEIGHT, Vec::new());
+    Some(Chart { title, note, height, x, y, series, hovers })
 }
 
 fn percentile_series(colour: usize, name: &str, latencies: &Latencies, nines_max: u32) -> Series {
@@ -73,7 +81,7 @@ fn percentile_series(colour: usize, name: &str, latencies: &Latencies, nines_max
         points.push((end, slowest));
         dots.push((end, slowest, format!("{name} max: {}", units::latency(latencies.max()))));
     }
-    Series { name: name.to_owned(), colour, is_dashed: false, points, dots }
+    Series { name: name.to_owned(), colour, is_plan: false, points, dots }
 }
 
 /// 0.999 as "99.9".
@@ -93,7 +101,7 @@ fn throughput(report: &Report) -> Option<Chart> {
     }
     if planned.is_some() {
         let mut plan = over_time(report, "planned", 5, |one| per_second(one, one.planned_records));
-        plan.is_dashed = true;
+        plan.is_plan = true;
         series.push(plan);
     }
     let y = Axis::from_zero("records per second", highest(&series)?);
@@ -158,7 +166,7 @@ fn over_time(
     let lone = if points.len() == 1 { points.first() } else { None };
     let dots = lone.map(|(x, y)| (*x, *y, format!("{name}: {}", units::number(*y))));
     let dots = dots.into_iter().collect();
-    Series { name: name.to_owned(), colour, is_dashed: false, points, dots }
+    Series { name: name.to_owned(), colour, is_plan: false, points, dots }
 }
 
 fn highest(series: &[Series]) -> Option<f64> {
@@ -186,5 +194,6 @@ fn time_chart(
         (low, high, words)
     });
     let hovers = hovers.collect();
-    Some(Chart { title: title.to_owned(), note: note.to_owned(), x, y, series, hovers })
+    let (title, note, height) = (title.to_owned(), note.to_owned(), TIME_HEIGHT);
+    Some(Chart { title, note, height, x, y, series, hovers })
 }

@@ -43,12 +43,12 @@ pub fn measured(report: &Report) -> String {
     let mut text = match figures::base(report) {
         None => "nothing measured".to_owned(),
         Some(base) => {
-            let rate = optional(figures::record_rate(report, base.flow), units::rate);
+            let rate = optional(figures::record_rate(report, base.flow), units::number);
             let planned = match base.flow.rate_planned {
-                Some(planned) => format!("of {} planned", units::rate(planned)),
+                Some(planned) => format!("{} planned", units::rate(planned)),
                 None => "as fast as possible".to_owned(),
             };
-            format!("{rate} records {} ({planned})", base.word)
+            format!("{rate} records/s {} ({planned})", base.word)
         }
     };
     let shown = [(&report.acknowledge, "acknowledged"), (&report.end_to_end, "end to end")];
@@ -68,15 +68,20 @@ pub fn header(report: &Report) -> Vec<(&'static str, String)> {
         0 => String::new(),
         bytes => format!(", {} memory", units::bytes(bytes as f64)),
     };
-    let cpu = format!("{}, {} CPUs{memory}", or_unknown(&host.cpu_model), host.cpus);
-    let brokers = format!("{} ({} brokers)", or_unknown(&broker.bootstrap), broker.brokers);
+    let cpu = format!("{}, {}{memory}", or_unknown(&host.cpu_model), several(host.cpus, "CPU"));
+    let brokers = several(broker.brokers, "broker");
+    let brokers = format!("{} ({brokers})", or_unknown(&broker.bootstrap));
+    let replication = match broker.replication {
+        1.. => broker.replication.to_string(),
+        _ => "unknown".to_owned(),
+    };
     let generator = or_unknown(&environment.generator_version);
     vec![
         ("Broker", or_unknown(&broker.version)),
         ("Reached at", brokers),
         ("Durability", fact_words(&broker.durability)),
         ("Acks", or_unknown(&environment.acks)),
-        ("Replication", broker.replication.to_string()),
+        ("Replication", replication),
         ("Loop", loop_words(report).to_owned()),
         ("CPU", cpu),
         ("Kernel", or_unknown(&host.kernel)),
@@ -291,6 +296,15 @@ pub fn loop_words(report: &Report) -> &'static str {
     match report.environment.loop_kind {
         LoopKind::Open => "open loop",
         LoopKind::Closed => "closed loop (latency hides waiting)",
+    }
+}
+
+/// "1 CPU", "2 CPUs".
+fn several(count: usize, noun: &str) -> String {
+    match count {
+        0 => format!("number of {noun}s unknown"),
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
     }
 }
 

@@ -5,9 +5,8 @@ use super::html::escape;
 use std::fmt::Write;
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 68.0;
-const RIGHT: f64 = 24.0;
+const RIGHT: f64 = 34.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
 /// Colours that the page has for series.
@@ -18,6 +17,7 @@ pub struct Chart {
     pub title: String,
     /// What a reader should know to read it.
     pub note: String,
+    pub height: f64,
     pub x: Axis,
     pub y: Axis,
     pub series: Vec<Series>,
@@ -29,7 +29,8 @@ pub struct Chart {
 pub struct Series {
     pub name: String,
     pub colour: usize,
-    pub is_dashed: bool,
+    /// A plan that others are measured against: a broad band below them.
+    pub is_plan: bool,
     pub points: Vec<(f64, f64)>,
     /// Points drawn as dots, with what is shown when the pointer is over them.
     pub dots: Vec<(f64, f64, String)>,
@@ -55,21 +56,22 @@ impl Chart {
     }
 
     fn draw(&self, out: &mut String) {
-        let title = escape(&self.title);
+        let (title, height) = (escape(&self.title), self.height);
         push(
             out,
             format_args!(
-                "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+                "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
                  aria-label=\"{title}\">\n"
             ),
         );
         self.draw_axes(out);
-        for series in &self.series {
+        // The first one is the one that matters most, so nothing is drawn over it.
+        for series in self.series.iter().rev() {
             self.draw_series(series, out);
         }
         for (low, high, words) in &self.hovers {
             let (left, right) = (self.across(*low), self.across(*high));
-            let (width, height) = (right - left, HEIGHT - TOP - BOTTOM);
+            let (width, height) = (right - left, self.height - TOP - BOTTOM);
             push(
                 out,
                 format_args!(
@@ -83,7 +85,7 @@ impl Chart {
     }
 
     fn draw_axes(&self, out: &mut String) {
-        let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+        let (bottom, right) = (self.height - BOTTOM, WIDTH - RIGHT);
         for (value, name) in &self.y.ticks {
             let y = self.down(*value);
             let class = if name.is_empty() { "grid faint" } else { "grid" };
@@ -104,7 +106,7 @@ impl Chart {
             );
         }
         push(out, format_args!("<path class=\"base\" d=\"M{LEFT} {bottom}H{right}\"/>\n"));
-        let (middle, low) = ((LEFT + right) / 2.0, HEIGHT - 8.0);
+        let (middle, low) = ((LEFT + right) / 2.0, self.height - 8.0);
         let (x_title, y_title) = (escape(&self.x.title), escape(&self.y.title));
         push(
             out,
@@ -147,14 +149,14 @@ impl Chart {
     }
 
     fn down(&self, value: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.position(value) * (HEIGHT - TOP - BOTTOM)
+        self.height - BOTTOM - self.y.position(value) * (self.height - TOP - BOTTOM)
     }
 }
 
 impl Series {
     fn class(&self) -> String {
-        let dashed = if self.is_dashed { " dashed" } else { "" };
-        format!("series s{}{dashed}", self.colour % COLOURS)
+        let plan = if self.is_plan { " plan" } else { "" };
+        format!("series s{}{plan}", self.colour % COLOURS)
     }
 }
 

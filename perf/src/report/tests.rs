@@ -259,7 +259,7 @@ fn the_first_line_says_that_a_run_does_not_count() {
     let first = |report: &Report| text::render(report).lines().next().map(str::to_owned);
     let first = |report: &Report| first(report).expect("a report has lines");
     assert!(first(&bad_sample()).starts_with("INVALID: the generator fell behind: 12 %"));
-    assert!(first(&sample("corelog", 1)).starts_with("corelog: 50,000/s records produced"));
+    assert!(first(&sample("corelog", 1)).starts_with("corelog: 50,000 records/s produced"));
     let mut forgetful = sample("corelog", 1);
     forgetful.verified =
         Some(Verified { records: 10, lost: 1, reordered: 2, ..Verified::default() });

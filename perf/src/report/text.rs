@@ -60,7 +60,7 @@ pub fn print_table(table: &Table, text: &mut String) {
 
 /// Not a figure with its unit.
 pub fn is_sentence(cell: &str) -> bool {
-    let is_figure = |first: char| first.is_ascii_digit() || first == '-' || first == '–';
+    let is_figure = |first: char| first.is_ascii_digit() || matches!(first, '-' | '–' | '≈');
     cell != "none" && cell != "unknown" && !cell.starts_with(is_figure)
 }
 
