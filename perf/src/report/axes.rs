@@ -32,7 +32,7 @@ impl Axis {
     /// From zero to just above the highest value.
     pub fn from_zero(title: &str, highest: f64) -> Axis {
         let highest = if highest > 0.0 { highest } else { 1.0 };
-        let step = round_step(highest / 4.0);
+        let step = round_step(highest / 4.0, &[1.0, 2.0, 2.5, 5.0]);
         let count = (highest / step * 1.02).ceil().max(1.0);
         let ticks = (0..=count as u32).map(|at| f64::from(at) * step);
         let ticks = ticks.map(|at| (at, units::tick(at))).collect();
@@ -43,7 +43,7 @@ impl Axis {
     /// Time, which ends where the data ends.
     pub fn seconds(title: &str, end: f64) -> Axis {
         let end = if end > 0.0 { end } else { 1.0 };
-        let step = round_step(end / 8.0);
+        let step = round_step(end / 10.0, &[1.0, 2.0, 5.0]);
         let ticks = (0..=(end / step).floor() as u32).map(|at| f64::from(at) * step);
         let ticks = ticks.map(|at| (at, units::tick(at))).collect();
         Axis { title: title.to_owned(), scale: Scale::Linear, low: 0.0, high: end, ticks }
@@ -103,11 +103,10 @@ pub fn share_at(nines: f64) -> f64 {
     1.0 - 10f64.powf(-nines)
 }
 
-/// The next of 1, 2, 2.5, 5 and 10 times a power of ten.
-fn round_step(step: f64) -> f64 {
+/// The first of `factors` times a power of ten that is not below `step`.
+fn round_step(step: f64, factors: &[f64]) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let factors = [1.0, 2.0, 2.5, 5.0];
-    factors.into_iter().find(|factor| factor * power >= step * 0.999).unwrap_or(10.0) * power
+    factors.iter().find(|factor| **factor * power >= step * 0.999).unwrap_or(&10.0) * power
 }
 
 /// 1, 2, 5, 10, 20, ... times the power of ten that is not above `value`.

@@ -3,8 +3,8 @@
 use crate::compare;
 use crate::report::{Report, json, render_text, write_all, write_whole};
 use clap::Args;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 /// Show a report again, from its JSON.
 #[derive(Args, Clone)]
@@ -36,11 +36,11 @@ pub struct Compare {
 /// What could not be read or written.
 pub fn render(arguments: &Render) -> io::Result<()> {
     let report = json::read(&arguments.report).map_err(io::Error::other)?;
-    print!("{}", render_text(&report));
+    show(&render_text(&report))?;
     if let Some(directory) = &arguments.out {
         let name = arguments.report.file_stem().unwrap_or_default().to_string_lossy();
         let written = write_all(&report, directory, &name)?;
-        println!("\nwritten: {}", listed(&written));
+        show(&format!("\nwritten: {}\n", listed(&written)))?;
     }
     Ok(())
 }
@@ -50,14 +50,14 @@ pub fn render(arguments: &Render) -> io::Result<()> {
 pub fn compare(arguments: &Compare) -> io::Result<()> {
     let read = |path: &PathBuf| -> io::Result<(String, Report)> {
         let report = json::read(path).map_err(io::Error::other)?;
-        Ok((short_name(path), report))
+        Ok((path.display().to_string(), report))
     };
     let runs = arguments.reports.iter().map(read).collect::<io::Result<Vec<_>>>()?;
     let outcome = compare::compare(runs, arguments.force).map_err(io::Error::other)?;
-    print!("{}", compare::text::render(&outcome));
+    show(&compare::text::render(&outcome))?;
     if let Some(path) = &arguments.out {
         write_whole(path, &compare::page::render(&outcome))?;
-        println!("\nwritten: {}", path.display());
+        show(&format!("\nwritten: {}\n", path.display()))?;
     }
     Ok(())
 }
@@ -67,6 +67,10 @@ fn listed(paths: &[PathBuf]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn short_name(path: &Path) -> String {
-    path.display().to_string()
+/// A reader that has seen enough (`| head`) is no failure.
+fn show(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
 }

@@ -9,7 +9,8 @@ const STYLE: &str = include_str!("page.css");
 
 pub fn render(report: &Report) -> String {
     let reasons = summary::invalid_reasons(report);
-    let mut page = Page::new(&format!("{} – corelog-perf", report.label));
+    let mark = if reasons.is_empty() { "" } else { "INVALID: " };
+    let mut page = Page::new(&format!("{mark}{} – corelog-perf", report.label));
     if !reasons.is_empty() {
         page.alarm("INVALID", &reasons, "The numbers below do not count.");
     }
