@@ -22,4 +22,4 @@ pub use files::{write_all, write_whole};
 pub use html::Page;
 pub use model::Report;
 pub use summary::{Table, fact_words, header, invalid_reasons, loop_words};
-pub use text::{print_table, render as render_text};
+pub use text::{one_line, print_table, render as render_text};

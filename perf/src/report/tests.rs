@@ -216,7 +216,7 @@ pub fn bad_sample() -> Report {
     let mut report = sample("<script>alert(1)</script>", 7);
     report.invalid = vec![
         "the generator fell behind: 12 % of batches were sent more than 1 ms late".to_owned(),
-        "the broker <b>died</b> & did not come back".to_owned(),
+        "the broker <b>died</b> & did not come back\u{1b}[2J".to_owned(),
     ];
     report.environment = Environment { loop_kind: LoopKind::Closed, ..Environment::default() };
     report.produced.as_mut().expect("the sample produces").rate_planned = None;
@@ -282,6 +282,8 @@ fn nothing_that_others_wrote_becomes_markup() {
         assert!(!page.contains(markup), "{markup:?} stands in the page");
     }
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    let text = text::render(&bad_sample());
+    assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     let reasons = summary::invalid_reasons(report);
     if !reasons.is_empty() {
-        text += &format!("INVALID: {}\n", reasons.join("; "));
+        text += &format!("INVALID: {}\n", one_line(&reasons.join("; ")));
     }
-    text += &format!("{}\n", summary::headline(report));
+    text += &format!("{}\n", one_line(&summary::headline(report)));
     for remark in &report.remarks {
-        text += &format!("note: {remark}\n");
+        text += &format!("note: {}\n", one_line(remark));
     }
     text.push('\n');
     let header = summary::header(report);
@@ -65,7 +65,7 @@ pub fn is_sentence(cell: &str) -> bool {
 }
 
 /// What others wrote cannot draw on the terminal: control characters are shown as such.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let shown = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
     text.chars().map(shown).collect()
 }
