@@ -9,29 +9,40 @@ const HIGHEST_NS: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 3;
 
 /// Latencies in nanoseconds. In JSON: HdrHistogram's V2 deflated encoding in base64, as in interval logs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Latencies(Histogram<u64>);
+
+/// In short: tens of thousands of counts say nothing to a reader.
+impl std::fmt::Debug for Latencies {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (count, max) = (self.count(), self.max());
+        write!(formatter, "Latencies({count}, p50 {} ns, max {max} ns)", self.quantile(0.5))
+    }
+}
 
 impl Default for Latencies {
     fn default() -> Latencies {
-        Latencies(Histogram::new_with_bounds(1, HIGHEST_NS, DIGITS).expect("the bounds are in order"))
+        Latencies(
+            Histogram::new_with_bounds(1, HIGHEST_NS, DIGITS).expect("the bounds are in order"),
+        )
     }
 }
 
 impl Latencies {
     pub fn record(&mut self, nanoseconds: u64) {
-        self.0.saturating_record(nanoseconds);
+        self.0.saturating_record(nanoseconds.min(HIGHEST_NS));
     }
 
     /// `count` records that waited equally long.
     pub fn record_n(&mut self, nanoseconds: u64, count: u64) {
-        self.0.saturating_record_n(nanoseconds, count);
+        self.0.saturating_record_n(nanoseconds.min(HIGHEST_NS), count);
     }
 
     pub fn merge(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("the bounds are the same");
     }
 
+    #[cfg(test)]
     pub fn clear(&mut self) {
         self.0.reset();
     }
@@ -90,5 +101,71 @@ impl<'de> Deserialize<'de> for Latencies {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Latencies, D::Error> {
         let text = String::deserialize(deserializer)?;
         Latencies::decode(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// From nanoseconds to beyond the hour, each order of magnitude as likely as the next.
+    fn latency() -> impl Strategy<Value = u64> {
+        (0u32..44, any::<u64>()).prop_map(|(bits, value)| value & ((1 << bits) - 1))
+    }
+
+    fn recorded(values: &[u64]) -> Latencies {
+        let mut latencies = Latencies::default();
+        values.iter().for_each(|value| latencies.record(*value));
+        latencies
+    }
+
+    proptest! {
+        #[test]
+        fn merging_equals_recording_all_in_one(
+            first in prop::collection::vec(latency(), 0..200),
+            second in prop::collection::vec(latency(), 0..200),
+        ) {
+            let mut merged = recorded(&first);
+            merged.merge(&recorded(&second));
+            let whole: Vec<u64> = first.into_iter().chain(second).collect();
+            prop_assert_eq!(&merged, &recorded(&whole));
+            prop_assert_eq!(merged.count(), whole.len() as u64);
+        }
+
+        #[test]
+        fn quantiles_are_right_within_three_digits(
+            mut values in prop::collection::vec(latency(), 1..300),
+            share in 0.000_1f64..=1.0,
+        ) {
+            let latencies = recorded(&values);
+            values.sort_unstable();
+            let rank = (share * values.len() as f64).ceil().max(1.0) as usize;
+            let truth = values[rank - 1].min(HIGHEST_NS);
+            let told = latencies.quantile(share);
+            prop_assert!(told >= truth, "{told} is below {truth}");
+            prop_assert!((told - truth) as f64 <= truth as f64 / 1_000.0, "{told} is not {truth}");
+            let slowest = values[values.len() - 1].min(HIGHEST_NS);
+            prop_assert!(latencies.max() >= slowest);
+            prop_assert!((latencies.max() - slowest) as f64 <= slowest as f64 / 1_000.0);
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(values in prop::collection::vec((latency(), 1u64..1 << 40), 0..200)) {
+            let mut latencies = Latencies::default();
+            values.iter().for_each(|(value, count)| latencies.record_n(*value, *count));
+            let decoded = Latencies::decode(&latencies.encode()).expect("just encoded");
+            prop_assert_eq!(&decoded, &latencies);
+            prop_assert_eq!(decoded.max(), latencies.max());
+            prop_assert_eq!(decoded.count(), latencies.count());
+        }
+
+        #[test]
+        fn damage_is_an_error_or_a_histogram(at in 0usize..400, byte in any::<u8>()) {
+            let mut bytes = recorded(&[1, 1_000, 1_000_000, 3_000_000]).encode().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = Latencies::decode(&String::from_utf8_lossy(&bytes));
+        }
     }
 }

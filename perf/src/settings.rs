@@ -4,7 +4,7 @@
 
 mod values;
 
-pub use values::{Arrivals, Compression, Keys, Length, Need, Rate, Sizes, Start};
+pub use values::{Arrivals, Compression, Keys, Length, Rate, Sizes, Start};
 
 use corelog::client::{Acks, Address};
 use serde::Deserialize;
@@ -345,7 +345,8 @@ impl Work {
     /// What decides whether two runs did the same work, setting by setting.
     pub fn described(&self) -> BTreeMap<String, String> {
         let rate = self.rate.map_or("max".to_string(), |rate| rate.to_string());
-        let file = self.records_file.as_ref().map_or(String::new(), |file| file.display().to_string());
+        let file =
+            self.records_file.as_ref().map_or(String::new(), |file| file.display().to_string());
         let acks = values::AcksText(self.acks).to_string();
         let all: [(&str, String); 25] = [
             ("topics", self.topics.len().to_string()),

@@ -135,7 +135,17 @@ impl Press {
         let payload_bytes = records.iter().map(|drawn| drawn.payload_bytes() as u64).sum();
         let records = records.len() as u32;
         let (due_at, sent_at, attempts) = (0, 0, 0);
-        Batch { bytes, whole, planned, records, payload_bytes, first_sequence, due_at, sent_at, attempts }
+        Batch {
+            bytes,
+            whole,
+            planned,
+            records,
+            payload_bytes,
+            first_sequence,
+            due_at,
+            sent_at,
+            attempts,
+        }
     }
 
     fn build(
@@ -199,7 +209,9 @@ impl Prepared {
     }
 
     fn buffer(&mut self) -> BytesMut {
-        debug_assert!(self.values.iter().all(|(from, end)| (end - from) as usize == self.value_bytes + 1));
+        debug_assert!(
+            self.values.iter().all(|(from, end)| (end - from) as usize == self.value_bytes + 1)
+        );
         self.spare.pop().unwrap_or_else(|| BytesMut::from(&self.template[..]))
     }
 }
@@ -254,7 +266,8 @@ mod tests {
             for ((at, record), drawn) in (0..).zip(read).zip(&drawn) {
                 let value = record.value.unwrap();
                 let stamp = Stamp::read(&value).unwrap();
-                let expect = Stamp { planned: drawn.planned, run: 9, producer: 4, sequence: sequence + at };
+                let expect =
+                    Stamp { planned: drawn.planned, run: 9, producer: 4, sequence: sequence + at };
                 assert_eq!(stamp, expect);
                 assert!(stamp.is_whole(&value));
                 assert_eq!(record.key.is_some(), drawn.key.is_some());

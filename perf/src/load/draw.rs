@@ -62,7 +62,11 @@ impl Source {
             let text = Bytes::from(std::fs::read(file).map_err(|error| wrong(error.to_string()))?);
             let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             let lines: Vec<Bytes> = lines.map(|line| text.slice_ref(line)).collect();
-            if lines.is_empty() { Err(wrong("it has no lines".to_string())) } else { Ok(Rc::new(lines)) }
+            if lines.is_empty() {
+                Err(wrong("it has no lines".to_string()))
+            } else {
+                Ok(Rc::new(lines))
+            }
         });
         Ok(Source { pool: pool.into(), lines: lines.transpose()? })
     }
@@ -132,7 +136,9 @@ impl Draw {
     /// Whether all records are alike, so that batches can be prepared.
     pub fn uniform_bytes(&self) -> Option<usize> {
         match self.sizes {
-            Sizes::Fixed(bytes) if self.keys.is_none() && self.source.lines.is_none() => Some(bytes),
+            Sizes::Fixed(bytes) if self.keys.is_none() && self.source.lines.is_none() => {
+                Some(bytes)
+            }
             _ => None,
         }
     }

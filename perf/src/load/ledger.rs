@@ -58,7 +58,11 @@ impl Seen {
             progress.next = sequence + 1;
             let room = MISSING_MAX.saturating_sub(progress.missing.len());
             progress.missing.extend(gap.clone().take(room));
-            self.example(format!("{stream}: {} to {} missing before {sequence}", gap.start, gap.end - 1));
+            self.example(format!(
+                "{stream}: {} to {} missing before {sequence}",
+                gap.start,
+                gap.end - 1
+            ));
         } else if progress.missing.remove(&sequence) {
             self.verified.reordered += 1;
             self.example(format!("{stream}: record {sequence} came late"));
@@ -97,7 +101,9 @@ impl Seen {
             if let Some(first) = lost.first() {
                 self.verified.lost += lost.len() as u64;
                 let count = lost.len();
-                self.example(format!("{stream}: {count} acknowledged records never came, first {first}"));
+                self.example(format!(
+                    "{stream}: {count} acknowledged records never came, first {first}"
+                ));
             }
         }
         self.verified

@@ -23,8 +23,15 @@ impl Pace {
     pub fn new(start: u64, per_second: f64, arrivals: Arrivals, share: f64, seed: u64) -> Pace {
         let first = start + (share * 1e9 / per_second) as u64;
         let chance = SmallRng::seed_from_u64(seed);
-        let mut pace =
-            Pace { start: first, per_second, arrivals, chance, planned: 0, next: first, exact: 0.0 };
+        let mut pace = Pace {
+            start: first,
+            per_second,
+            arrivals,
+            chance,
+            planned: 0,
+            next: first,
+            exact: 0.0,
+        };
         if arrivals == Arrivals::Poisson {
             pace.draw_gap();
         }

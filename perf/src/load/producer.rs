@@ -14,7 +14,9 @@ use super::meters::Meters;
 use super::pace::Pace;
 use super::window::Window;
 use crate::settings::Work;
-use corelog::client::{Acknowledged, Client, ClientError, ProduceAnswer, TopicPartition, partitioner};
+use corelog::client::{
+    Acknowledged, Client, ClientError, ProduceAnswer, TopicPartition, partitioner,
+};
 use corelog::runtime::{self, Instant};
 use corelog::wire::{ErrorCode, Str};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -311,7 +313,8 @@ impl Producer {
             let leader = self.leaders.get_mut(&id).expect("it has a line");
             let lane = leader.due.pop_front().expect("counted");
             let room_since = leader.room_since;
-            let limit = if self.given.work.idempotent { NUMBERED_IN_FLIGHT_MAX } else { usize::MAX };
+            let limit =
+                if self.given.work.idempotent { NUMBERED_IN_FLIGHT_MAX } else { usize::MAX };
             self.lanes[lane].is_lined_up = false;
             if !self.lanes[lane].may_send(id, limit) {
                 // An answer will put it back.
@@ -372,7 +375,10 @@ impl Producer {
                 let planned = Planned::Each(records.iter().map(|drawn| drawn.planned).collect());
                 (records, planned)
             }
-            None => (draw_full(&mut self.given.draw, &self.press, batch_bytes, now.0), Planned::Now(now.0)),
+            None => (
+                draw_full(&mut self.given.draw, &self.press, batch_bytes, now.0),
+                Planned::Now(now.0),
+            ),
         };
         if records.is_empty() {
             return None;
@@ -460,7 +466,8 @@ impl Producer {
                 meters.first_error.get_or_insert_with(|| error.to_string());
                 drop(meters);
                 self.failed_records += u64::from(batch.records);
-                let sequences = batch.first_sequence..batch.first_sequence + u64::from(batch.records);
+                let sequences =
+                    batch.first_sequence..batch.first_sequence + u64::from(batch.records);
                 self.lanes[lane].uncertain.extend(sequences);
                 if self.writer.identity.is_some() {
                     // Whatever follows in this partition would be out of order.
@@ -562,7 +569,8 @@ impl Producer {
     /// Records planned and not answered yet.
     fn backlog(&self, now: u64) -> u64 {
         let planned = match &self.pace {
-            Some(pace) => pace.planned_by(now.min(self.window.end.0)),
+            // What is planned for the end itself is not sent any more.
+            Some(pace) => pace.planned_by(now.min(self.window.end.0 - 1)),
             None => self.numbered,
         };
         planned.saturating_sub(self.acknowledged + self.failed_records)
@@ -612,8 +620,11 @@ async fn exchange(
     batches: Vec<(usize, Batch)>,
     places: Vec<TopicPartition>,
 ) -> Answered {
-    let sent: Vec<_> =
-        places.into_iter().zip(&batches).map(|(place, (_, batch))| (place, batch.bytes.clone())).collect();
+    let sent: Vec<_> = places
+        .into_iter()
+        .zip(&batches)
+        .map(|(place, (_, batch))| (place, batch.bytes.clone()))
+        .collect();
     let result = client.produce(leader, acks, &sent).await;
     Answered { leader, batches, result }
 }

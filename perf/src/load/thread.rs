@@ -182,7 +182,10 @@ impl Thread {
                 break *window;
             }
             if self.shared.progress.stop.load(Ordering::Relaxed) {
-                return Outcome { failed: Some("another thread failed".into()), ..Outcome::default() };
+                return Outcome {
+                    failed: Some("another thread failed".into()),
+                    ..Outcome::default()
+                };
             }
             runtime::sleep(LOOK_EVERY).await;
         };

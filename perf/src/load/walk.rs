@@ -34,7 +34,11 @@ pub fn values(
         let (value, _) = bytes(fields).ok_or_else(wrong)?;
         look(header.base_offset.0 + delta as i64, key.len(), value);
     }
-    if rest.is_empty() { Ok(()) } else { Err(format!("{} bytes after the last record", rest.len())) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} bytes after the last record", rest.len()))
+    }
 }
 
 /// A zigzag number that is not negative, and what follows it.
@@ -83,7 +87,8 @@ mod tests {
             let batch = builder.build(ProducerSequence::NONE);
             let header = parse_produced(&batch).unwrap();
             let mut seen = Vec::new();
-            values(&header, &batch, |offset, key, value| seen.push((offset, key, value.len()))).unwrap();
+            values(&header, &batch, |offset, key, value| seen.push((offset, key, value.len())))
+                .unwrap();
             assert_eq!(seen, [(0, 0, 3), (1, 3, 300), (2, 0, 0)]);
             if codec == Codec::None {
                 for end in BATCH_HEADER_BYTES..batch.len() {

@@ -98,7 +98,8 @@ impl FromStr for Length {
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanoseconds = self.as_nanos();
-        let fits = |(_, unit): &&(&str, u64)| nanoseconds >= *unit && nanoseconds.is_multiple_of(*unit);
+        let fits =
+            |(_, unit): &&(&str, u64)| nanoseconds >= *unit && nanoseconds.is_multiple_of(*unit);
         match UNITS.iter().rev().find(fits) {
             _ if nanoseconds == 0 => write!(f, "0"),
             Some((name, unit)) => write!(f, "{}{name}", nanoseconds / unit),
@@ -379,9 +380,14 @@ mod tests {
 
     #[test]
     fn values_are_read_back_as_written_and_wrong_ones_say_what_is_expected() {
-        for (given, expect) in
-            [("5ms", "5ms"), ("1500ms", "1500ms"), ("2m", "2m"), ("120s", "2m"), ("0", "0"), ("1.5us", "1.5us")]
-        {
+        for (given, expect) in [
+            ("5ms", "5ms"),
+            ("1500ms", "1500ms"),
+            ("2m", "2m"),
+            ("120s", "2m"),
+            ("0", "0"),
+            ("1.5us", "1.5us"),
+        ] {
             check::<Length>(given, Some(expect));
         }
         for given in ["", "5", "ms", "-1s", "5 parsecs", "1e30s"] {

@@ -53,14 +53,22 @@ impl Lane {
     }
 
     /// Adds a planned record; when the batch is due, if that has changed.
-    pub fn push(&mut self, drawn: Drawn, bytes: usize, batch_bytes: usize, linger: u64) -> Option<u64> {
+    pub fn push(
+        &mut self,
+        drawn: Drawn,
+        bytes: usize,
+        batch_bytes: usize,
+        linger: u64,
+    ) -> Option<u64> {
         self.waiting.push_back((drawn, bytes as u32));
         let was_full = self.waiting_bytes >= batch_bytes;
         self.waiting_bytes += bytes;
         let due_at = match self.due_at {
             None => drawn.planned + linger,
             // Full by this one: it need not linger.
-            Some(due_at) if !was_full && self.waiting_bytes >= batch_bytes => due_at.min(drawn.planned),
+            Some(due_at) if !was_full && self.waiting_bytes >= batch_bytes => {
+                due_at.min(drawn.planned)
+            }
             Some(_) => return None,
         };
         let is_new = self.due_at != Some(due_at);
@@ -87,7 +95,12 @@ impl Lane {
     }
 
     /// Takes the records of a batch, of those planned by now; with the bytes that they were counted as.
-    pub fn take(&mut self, now: u64, batch_bytes: usize, count_max: Option<usize>) -> (Vec<Drawn>, usize) {
+    pub fn take(
+        &mut self,
+        now: u64,
+        batch_bytes: usize,
+        count_max: Option<usize>,
+    ) -> (Vec<Drawn>, usize) {
         let count_max = count_max.unwrap_or(usize::MAX);
         let (mut records, mut bytes) = (Vec::new(), 0);
         while let Some((drawn, record)) = self.waiting.front().copied() {
