@@ -14,6 +14,7 @@ use super::topic_name;
 use crate::limits::TOPIC_PARTITIONS_MAX;
 use crate::log::small_file;
 use crate::runtime::{self, DirectoryEntry};
+use crate::shard::control::PRODUCER_ID_BLOCK;
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
 use crate::types::{Offset, TopicId};
@@ -24,6 +25,9 @@ use std::path::Path;
 /// `partition.metadata` is two short lines, a checkpoint a line per epoch or partition.
 const METADATA_BYTES_MAX: usize = 4096;
 const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+/// Above every producer id that Apache Kafka gave out.
+const ADOPTED_IDS_MIN: i64 = 1 << 32;
+const ADOPTED_IDS_BITS: u32 = 52;
 /// Folders looked into at the same time.
 const LOOKS_MAX: usize = 32;
 
@@ -103,9 +107,15 @@ impl Found {
         self.topics.entry(id).or_insert_with(new).partitions.insert(index, (epoch, start));
     }
 
-    /// The records that make topics of what Kafka left.
-    pub fn adopted(&self, shards: u16) -> Vec<Record> {
-        self.topics.iter().filter_map(|(id, topic)| topic.record(*id, shards)).collect()
+    /// The records that make topics of what Kafka left, after one that keeps new producers apart from
+    /// those that wrote there.
+    pub fn adopted(&self, shards: u16, next_producer_id: i64) -> Vec<Record> {
+        let topics = self.topics.iter().filter_map(|(id, topic)| topic.record(*id, shards));
+        let mut records: Vec<Record> = topics.collect();
+        if !records.is_empty() {
+            records.insert(0, Record::Ids(producer_ids_from(next_producer_id)));
+        }
+        records
     }
 
     /// Frees the folders of deleted topics.
@@ -152,6 +162,24 @@ impl FoundTopic {
         let overrides: Overrides = [("retention.ms".to_string(), "-1".to_string())].into();
         Some(Record::Created { id, name: name.clone(), partitions, overrides })
     }
+}
+
+/// Where the ids of new producers begin once logs were adopted, given where they began before.
+///
+/// An adopted log remembers the producers that wrote it. Whoever got one of their ids anew would have its
+/// first batch taken for a retry: acknowledged, and never stored. Which ids those are, only a walk over
+/// every log would say, so the new ones begin where none of them can lie in practice:
+/// - Apache Kafka counts ids up from 0, one for each start of a producer: fewer than 2^32 in any cluster.
+/// - Another corelog, or this one before its metadata log was lost, gave out few ids from 0 on or from a
+///   random place of its own. With a million ids on both sides, two random places among 2^52 overlap once
+///   in two thousand million adoptions.
+///
+/// The random step is small enough for thousands of adoptions, and for the first ones to stay exact in tools
+/// that keep numbers as doubles.
+fn producer_ids_from(next: i64) -> i64 {
+    let step = (runtime::random_u64() >> (64 - ADOPTED_IDS_BITS)).cast_signed();
+    let least = next.max(ADOPTED_IDS_MIN);
+    least.saturating_add(step / PRODUCER_ID_BLOCK * PRODUCER_ID_BLOCK)
 }
 
 /// `<topic>-<n>`; none for anything else, and for Kafka's own topics.

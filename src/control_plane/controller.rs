@@ -181,7 +181,7 @@ impl Worker {
     /// What the start does before anybody sees the facts.
     async fn prepare(&mut self) -> Result<(), StartError> {
         let found = adopt::find(&self.directory, &self.state).await?;
-        let mut records = found.adopted(self.shard.shards);
+        let mut records = found.adopted(self.shard.shards, self.state.next_producer_id);
         let apply = |state: &mut State, config: &Config, records: &[Record]| {
             for record in records {
                 state.apply(record, config).expect("made to follow from the state");

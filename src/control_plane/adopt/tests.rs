@@ -6,26 +6,41 @@ use crate::runtime::sim::{Simulation, disk};
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::request::PartitionKey;
 use crate::types::{Offset, TopicId};
+use crate::wire::ErrorCode;
+use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
+use bytes::Bytes;
+use std::future::poll_fn;
 
 const ID: TopicId = TopicId([0x5a; 16]);
 
-/// A partition's folder with a batch of three records at offset 0.
-fn put_partition(folder: &str, id: TopicId) {
-    let path = |name: &str| format!("{DATA}/{folder}/{name}");
-    disk().put_directory(format!("{DATA}/{folder}")).unwrap();
-    let metadata = format!("version: 0\ntopic_id: {id}");
-    disk().put_file(path("partition.metadata"), metadata.as_bytes()).unwrap();
-    let epochs = b"0\n2\n0 0\n4 2\n";
-    disk().put_file(path("leader-epoch-checkpoint"), epochs).unwrap();
+/// A batch of three records.
+fn batch(producer: ProducerSequence) -> Bytes {
     let mut batch = BatchBuilder::new(Codec::None);
     for number in 0..3 {
         let value = format!("value {number}").into_bytes();
         batch.push(crate::types::Timestamp(1000 + number), None, Some(&value), &[]);
     }
-    let batch = batch.build(ProducerSequence::NONE);
-    disk().put_file(path("00000000000000000000.log"), &batch).unwrap();
+    batch.build(producer)
+}
+
+/// A file of a partition's folder.
+fn put(folder: &str, name: &str, contents: &[u8]) {
+    disk().put_file(format!("{DATA}/{folder}/{name}"), contents).unwrap();
+}
+
+/// A partition's folder with these bytes as its log, and without a history of leader epochs.
+fn put_log(folder: &str, id: TopicId, log: &[u8]) {
+    disk().put_directory(format!("{DATA}/{folder}")).unwrap();
+    put(folder, "partition.metadata", format!("version: 0\ntopic_id: {id}").as_bytes());
+    put(folder, "00000000000000000000.log", log);
+}
+
+/// A partition's folder with a batch of three records at offset 0.
+fn put_partition(folder: &str, id: TopicId) {
+    put_log(folder, id, &batch(ProducerSequence::NONE));
+    put(folder, "leader-epoch-checkpoint", b"0\n2\n0 0\n4 2\n");
 }
 
 /// Topics with their partitions' leader epochs and log starts, as shard 0 sees them.
@@ -132,4 +147,61 @@ fn a_folder_in_the_way_of_a_known_topic_refuses_to_start() {
         let files = disk().files();
         assert!(files.iter().any(|file| file.contains("here-0/0000")), "{files:?}");
     });
+}
+
+async fn new_producer_id(host: &Host) -> i64 {
+    let request = InitProducerIdRequest { producer_epoch: -1, ..Default::default() };
+    let answer = host.call(0, 4, request).await;
+    assert_eq!(answer.error_code, ErrorCode::None);
+    answer.producer_id
+}
+
+/// The first batch of a producer; its base offset.
+async fn produce_first(host: &Host, id: i64) -> Offset {
+    let producer = ProducerSequence { id, epoch: 0, base_sequence: 0 };
+    let key = PartitionKey { topic_id: ID, index: 0 };
+    let mut ticket = host.shards[0].append(host.shards[0].id, key, batch(producer));
+    let produced = poll_fn(|context| ticket.poll_produced(context)).await.unwrap();
+    produced.dispatched.base_offset
+}
+
+/// Else its first batch is taken for a retry of what that producer stored, acknowledged and forgotten.
+#[test]
+fn a_new_producer_has_no_id_that_an_adopted_log_knows() {
+    let simulation = Simulation::new(5);
+    let mut given = Vec::new();
+    simulation.run(async {
+        let producer = ProducerSequence { id: 0, epoch: 0, base_sequence: 0 };
+        put_log("flights-0", ID, &batch(producer));
+        let host = harness::start(1).await;
+        let id = new_producer_id(&host).await;
+        assert_eq!(produce_first(&host, id).await, Offset(3), "stored, not taken for a retry");
+        given.push(id);
+    });
+    // A data directory without its metadata log is adopted again.
+    simulation.kill();
+    simulation.run(async {
+        crate::runtime::remove_file(format!("{DATA}/metadata.log").as_ref()).await.unwrap();
+        let host = harness::start(1).await;
+        let id = new_producer_id(&host).await;
+        assert_eq!(produce_first(&host, id).await, Offset(6));
+        given.push(id);
+    });
+    // One more topic beside those that are known: what ids it knows nobody can say.
+    simulation.crash();
+    simulation.run(async {
+        put_partition("more-0", TopicId([7; 16]));
+        let host = harness::start(1).await;
+        given.push(new_producer_id(&host).await);
+    });
+    // Nothing new: ids go on where they were.
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(1).await;
+        given.push(new_producer_id(&host).await);
+    });
+    assert!(given.iter().all(|id| *id >= 1 << 32), "{given:?}");
+    assert!(given[0].abs_diff(given[1]) > 1 << 20, "{given:?}");
+    assert!(given[2] > given[1] + (1 << 20), "{given:?}");
+    assert_eq!(given[3], given[2] + 1000, "{given:?}");
 }
