@@ -4,6 +4,11 @@
 //! Kafka's `<topic>-<n>/partition.metadata` names the topic's id, `leader-epoch-checkpoint` its epochs,
 //! and `log-start-offset-checkpoint` beside the folders what was deleted. Nothing of Kafka's is removed,
 //! and an adopted topic keeps all its records until its operator sets a retention.
+//!
+//! The checkpoint of epochs may be missing or behind, so the batches are asked too (`last_segment`): the
+//! epoch that Metadata tells is never older than what the log will find.
+
+mod last_segment;
 
 use super::configs::Overrides;
 use super::controller::StartError;
@@ -18,7 +23,9 @@ use crate::shard::control::PRODUCER_ID_BLOCK;
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
 use crate::types::{Offset, TopicId};
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
+use last_segment::LastSegment;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -44,6 +51,8 @@ struct FoundTopic {
     name: String,
     /// By index: leader epoch and log start.
     partitions: BTreeMap<i32, (i32, Offset)>,
+    /// Transactions were written to one of its partitions.
+    is_transactional: bool,
 }
 
 /// A partition's folder, by its name.
@@ -86,16 +95,24 @@ pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> 
         return Ok(found);
     }
     let starts = read_log_starts(directory).await?;
-    for (id, folder) in unknown {
-        let epoch = read_leader_epoch(&directory.join(&folder.name)).await?;
+    let mut looks = stream::iter(unknown)
+        .map(|(id, folder)| async move {
+            let path = directory.join(&folder.name);
+            let looks = try_join(read_leader_epoch(&path), last_segment::read(&path));
+            (looks.await, id, folder)
+        })
+        .buffered(LOOKS_MAX);
+    while let Some((looked, id, folder)) = looks.next().await {
+        let (epoch, mut last) = looked?;
+        last.leader_epoch = last.leader_epoch.max(epoch);
         let start = starts.get(&folder.name).copied().unwrap_or(Offset::ZERO);
-        found.add(id, folder, epoch, start);
+        found.add(id, folder, last, start);
     }
     Ok(found)
 }
 
 impl Found {
-    fn add(&mut self, id: TopicId, folder: Folder, epoch: i32, start: Offset) {
+    fn add(&mut self, id: TopicId, folder: Folder, last: LastSegment, start: Offset) {
         let Folder { name, topic, index } = folder;
         let same_name = self.topics.iter().find(|(_, found)| found.name == topic);
         if same_name.is_some_and(|(known, _)| *known != id) {
@@ -103,8 +120,11 @@ impl Found {
                 "not adopted: folders of this topic name several topic ids");
             return;
         }
-        let new = || FoundTopic { name: topic, partitions: BTreeMap::new() };
-        self.topics.entry(id).or_insert_with(new).partitions.insert(index, (epoch, start));
+        let new =
+            || FoundTopic { name: topic, partitions: BTreeMap::new(), is_transactional: false };
+        let found = self.topics.entry(id).or_insert_with(new);
+        found.is_transactional |= last.is_transactional;
+        found.partitions.insert(index, (last.leader_epoch, start));
     }
 
     /// The records that make topics of what Kafka left, after one that keeps new producers apart from
@@ -159,6 +179,11 @@ impl FoundTopic {
         }
         tracing::info!(topic = %name, topic_id = %id, partitions = adopted,
             "adopted a topic of Apache Kafka, with retention.ms=-1 until it is set");
+        if self.is_transactional {
+            tracing::warn!(topic = %name,
+                "there are no transactions yet: this topic's records are served as if all of them were \
+                 committed, those of aborted and unfinished transactions too");
+        }
         let overrides: Overrides = [("retention.ms".to_string(), "-1".to_string())].into();
         Some(Record::Created { id, name: name.clone(), partitions, overrides })
     }

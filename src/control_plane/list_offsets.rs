@@ -137,7 +137,7 @@ async fn find(
     }
     let bounds = bounds.get(&located.key).copied();
     let bounds: Bounds = bounds.unwrap_or(Err(ErrorCode::NotLeaderOrFollower))?;
-    check_epoch(question.asked.current_leader_epoch, bounds.leader_epoch)?;
+    check_epoch(question.asked.current_leader_epoch, located.leader_epoch)?;
     let at = |offset, leader_epoch| Found { offset, timestamp: Timestamp::NONE, leader_epoch };
     match time {
         LATEST => Ok(at(bounds.high_watermark, bounds.leader_epoch)),

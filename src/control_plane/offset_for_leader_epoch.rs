@@ -52,7 +52,7 @@ async fn find(
 ) -> Result<(i32, i64), ErrorCode> {
     let located = locate(&control_plane.shard.image(), topic, asked.partition)?;
     let bounds = control_plane.bounds(&located).await?;
-    check_epoch(asked.current_leader_epoch, bounds.leader_epoch)?;
+    check_epoch(asked.current_leader_epoch, located.leader_epoch)?;
     if asked.leader_epoch < NO_EPOCH {
         // As Kafka: an epoch before all others ended where the log begins.
         return Ok((asked.leader_epoch, bounds.log_start.0));

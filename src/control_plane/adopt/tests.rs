@@ -1,13 +1,15 @@
 //! Data directories as Apache Kafka and crashes leave them, on the simulated disk.
 
+use super::*;
 use crate::config::Config;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::runtime::sim::{Simulation, disk};
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::request::PartitionKey;
-use crate::types::{Offset, TopicId};
 use crate::wire::ErrorCode;
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
+use crate::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use crate::wire::api::metadata::MetadataRequest;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
 use bytes::Bytes;
@@ -204,4 +206,124 @@ fn a_new_producer_has_no_id_that_an_adopted_log_knows() {
     assert!(given[0].abs_diff(given[1]) > 1 << 20, "{given:?}");
     assert!(given[2] > given[1] + (1 << 20), "{given:?}");
     assert_eq!(given[3], given[2] + 1000, "{given:?}");
+}
+
+/// A batch of three records as Apache Kafka stored it.
+fn stored(base_offset: i64, leader_epoch: i32, attributes: u8) -> Vec<u8> {
+    let mut bytes = batch(ProducerSequence::NONE).to_vec();
+    bytes[22] |= attributes;
+    let crc = crate::wire::batch::checksum(&bytes);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    crate::wire::batch::assign_offsets(&mut bytes, Offset(base_offset), leader_epoch);
+    bytes
+}
+
+/// Adopts a log of batches with these epochs beside such a checkpoint, and gives the epoch of all answers.
+fn epoch_told(epochs: &[i32], checkpoint: Option<&[u8]>) -> i32 {
+    let log: Vec<u8> =
+        (0..).zip(epochs).flat_map(|(at, epoch)| stored(at * 3, *epoch, 0)).collect();
+    Simulation::new(6).run(async {
+        put_log("flights-0", ID, &log);
+        if let Some(checkpoint) = checkpoint {
+            put("flights-0", "leader-epoch-checkpoint", checkpoint);
+        }
+        let host = harness::start(1).await;
+        let metadata =
+            host.call(0, 9, MetadataRequest { topics: None, ..Default::default() }).await;
+        let told = metadata.topics[0].partitions[0].leader_epoch;
+        let partition = ListOffsetsPartition {
+            current_leader_epoch: told,
+            timestamp: -1,
+            ..ListOffsetsPartition::default()
+        };
+        let topic = ListOffsetsTopic { name: "flights".into(), partitions: vec![partition] };
+        let request = ListOffsetsRequest { topics: vec![topic], ..Default::default() };
+        let found = host.call(0, 7, request).await.topics.remove(0).partitions.remove(0);
+        assert_eq!((found.error_code, found.leader_epoch), (ErrorCode::None, told));
+        assert_eq!(found.offset, 3 * epochs.len() as i64);
+        told
+    })
+}
+
+#[test]
+fn the_leader_epoch_that_is_told_is_the_log_s_whatever_the_checkpoint_knows() {
+    assert_eq!(epoch_told(&[0, 7], None), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n0\n")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n1\n0 0\n")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"damaged")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n3\n0 0\n7 3\n9 6\n")), 9);
+    assert_eq!(epoch_told(&[-1], None), 0);
+}
+
+#[test]
+fn an_offline_partition_is_of_the_epoch_that_is_told() {
+    Simulation::new(7).run(async {
+        put_partition("flights-0", ID);
+        // Another batch at offset 0: damage, not a torn tail.
+        let log = [stored(0, 4, 0), stored(0, 4, 0)].concat();
+        put("flights-0", "00000000000000000000.log", &log);
+        let host = harness::start(1).await;
+        let key = PartitionKey { topic_id: ID, index: 0 };
+        let log = host.shards[0].partition(key).unwrap();
+        assert!(log.fault().is_some());
+        assert_eq!(log.leader_epoch(), seen(&host)[0].1[0].0);
+    });
+}
+
+#[test]
+fn batches_larger_than_a_read_and_torn_ends_are_walked_over() {
+    let mut large = BatchBuilder::new(Codec::None);
+    large.push(crate::types::Timestamp(1), None, Some(&vec![7; 3 << 20]), &[]);
+    let mut large = large.build(ProducerSequence::NONE).to_vec();
+    crate::wire::batch::assign_offsets(&mut large, Offset(3), 5);
+    let log = [stored(0, 4, 0), large, stored(4, 6, 0)].concat();
+    let small = stored(0, 4, 0).len();
+    for (length, epoch) in [
+        (log.len(), 6),
+        (log.len() - 1, 5),
+        (log.len() - small + 20, 5),
+        (log.len() - small, 5),
+        (log.len() - small - 1, 4),
+        (small - 1, 0),
+        (0, 0),
+    ] {
+        Simulation::new(8).run(async {
+            put_log("flights-0", ID, &log[..length]);
+            let last = last_segment::read(format!("{DATA}/flights-0").as_ref()).await.unwrap();
+            assert_eq!(last, LastSegment { leader_epoch: epoch, is_transactional: false });
+        });
+    }
+}
+
+#[test]
+fn topics_with_transactions_are_noticed() {
+    Simulation::new(9).run(async {
+        put_log("plain-0", TopicId([1; 16]), &stored(0, 0, 0));
+        put("plain-0", "00000000000000000000.txnindex", b"");
+        put_log("open-0", TopicId([2; 16]), &stored(0, 0, 0));
+        put_log("open-1", TopicId([2; 16]), &stored(0, 0, 0b1_0000));
+        put_log("aborted-0", TopicId([3; 16]), &stored(0, 0, 0));
+        put("aborted-0", "00000000000000000000.txnindex", &[0; 34]);
+        let found = find(DATA.as_ref(), &State::default()).await.unwrap();
+        let noticed = found.topics.values().filter(|topic| topic.is_transactional);
+        let noticed: Vec<&str> = noticed.map(|topic| topic.name.as_str()).collect();
+        assert_eq!(noticed, ["open", "aborted"]);
+    });
+}
+
+#[test]
+fn transactional_batches_are_refused_and_not_stored() {
+    Simulation::new(10).run(async {
+        put_partition("flights-0", ID);
+        let host = harness::start(1).await;
+        let key = PartitionKey { topic_id: ID, index: 0 };
+        let mut bytes = batch(ProducerSequence { id: 1, epoch: 0, base_sequence: 0 }).to_vec();
+        bytes[22] |= 0b1_0000;
+        let crc = crate::wire::batch::checksum(&bytes);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let mut ticket = host.shards[0].append(host.shards[0].id, key, bytes.into());
+        let refused = poll_fn(|context| ticket.poll_produced(context)).await.unwrap_err();
+        assert_eq!(refused.to_string(), "no transaction of producer 1 is known");
+        assert_eq!(host.shards[0].partition(key).unwrap().high_watermark(), Offset(3));
+    });
 }
