@@ -6,6 +6,7 @@
 
 use super::adopt;
 use super::configs;
+use super::create_partitions::wrong_assignments;
 use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
 use super::state::State;
@@ -389,6 +390,8 @@ impl Worker {
                 break id;
             }
         };
+        let places_fit = |places: &Vec<ShardId>| places.len() == topic.partitions as usize;
+        assert!(topic.places.as_ref().is_none_or(places_fit), "one place for each partition");
         let partitions = match &topic.places {
             Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
             None => self.new_places(id, 0, topic.partitions),
@@ -420,7 +423,13 @@ impl Worker {
             )));
         }
         self.check_room(current, partitions)?;
+        let more = partitions - current;
         let partitions = match places {
+            // They were chosen for the number of partitions that the asking shard saw.
+            Some(places) if places.len() != more as usize => {
+                let text = wrong_assignments(more.into(), places.len());
+                return Err(ControlError::InvalidAssignment(text));
+            }
             Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
             None => self.new_places(id, current, partitions),
         };

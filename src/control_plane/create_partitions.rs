@@ -58,6 +58,14 @@ async fn create(
     }
 }
 
+/// Why so many places do not do for `more` new partitions.
+pub fn wrong_assignments(more: u64, given: usize) -> String {
+    format!(
+        "Attempted to add {more} additional partition(s), but only {given} assignment(s) were \
+         specified."
+    )
+}
+
 /// What the controller is asked for: the topic, its new number of partitions, and their places.
 fn examine(
     control_plane: &ControlPlane,
@@ -89,13 +97,9 @@ fn examine(
         return Ok((known.id, partitions, None));
     };
     if assignments.len() as u64 != more {
-        let given = assignments.len();
         return Err((
             ErrorCode::InvalidReplicaAssignment,
-            format!(
-                "Attempted to add {more} additional partition(s), but only {given} assignment(s) \
-                 were specified."
-            ),
+            wrong_assignments(more, assignments.len()),
         ));
     }
     let places = assignments.iter().map(|one| assigned_shard(control_plane, &one.broker_ids));

@@ -107,6 +107,7 @@ pub fn code_of(error: &ControlError) -> ErrorCode {
         ControlError::NameCollides { .. } => ErrorCode::InvalidTopicException,
         ControlError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
