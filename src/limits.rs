@@ -52,6 +52,14 @@ pub const SHARDS_MAX: usize = 1024;
 /// Kafka's longest legal topic name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// Longest string of the protocol, as Kafka's clients read it. A longer one that a client sends closes the
+/// connection, a longer text of ours is cut there.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Longest value of a topic's setting: what can be told to a client, and kept in the metadata log, whole.
+/// A longer one is INVALID_CONFIG.
+pub const CONFIG_VALUE_BYTES_MAX: usize = STRING_BYTES_MAX;
+
 /// Partitions one topic may have, and one host may hold. Beyond it: INVALID_PARTITIONS.
 pub const TOPIC_PARTITIONS_MAX: usize = 100_000;
 pub const PARTITIONS_MAX: usize = 1_000_000;
@@ -71,6 +79,8 @@ pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
+const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");

@@ -5,10 +5,10 @@
 //! (because there is one replica, or because the feature comes later) is checked, kept and shown.
 
 use crate::config::{Config, TimestampType};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, CONFIG_VALUE_BYTES_MAX};
 use crate::log::LogConfig;
 use crate::shard::control::{ConfigOperation, ConfigsChange};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 /// What was set for a topic.
@@ -54,12 +54,11 @@ impl Kind {
         matches!(self, Kind::List(_) | Kind::TextList)
     }
 
-    /// The value as it is kept.
+    /// The value as it is kept, from one without space around it.
     ///
     /// # Errors
     /// What is wrong with it, as Kafka says it.
     fn check(self, text: &str) -> Result<String, String> {
-        let text = text.trim();
         let at_least = |least: &dyn std::fmt::Display| format!("Value must be at least {least}");
         let at_most = |most: &dyn std::fmt::Display| format!("Value must be no more than {most}");
         match self {
@@ -145,8 +144,16 @@ pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
 /// The message that Kafka answers INVALID_CONFIG with.
 pub fn check_topic_value(name: &str, value: &str) -> Result<String, String> {
     let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let kept = value.trim();
+    if kept.len() > CONFIG_VALUE_BYTES_MAX {
+        return Err(format!(
+            "Invalid value for configuration {name}: {} bytes where {CONFIG_VALUE_BYTES_MAX} are \
+             allowed",
+            kept.len()
+        ));
+    }
     key.kind
-        .check(value)
+        .check(kept)
         .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
 }
 
@@ -220,14 +227,14 @@ fn merge(
     if !key.kind.is_list() {
         return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
     }
-    let list = value_of(overrides, config, name);
-    let mut list: Vec<&str> = elements(&list).collect();
-    for element in elements(value) {
-        match operation {
-            ConfigOperation::Subtract(_) => list.retain(|there| *there != element),
-            _ if list.contains(&element) => {}
-            _ => list.push(element),
-        }
+    let current = value_of(overrides, config, name);
+    let mut list: Vec<&str> = elements(&current).collect();
+    if let ConfigOperation::Subtract(_) = operation {
+        let gone: HashSet<&str> = elements(value).collect();
+        list.retain(|element| !gone.contains(element));
+    } else {
+        let mut there: HashSet<&str> = list.iter().copied().collect();
+        list.extend(elements(value).filter(|element| there.insert(element)));
     }
     let list = list.join(",");
     overrides.insert(name.to_string(), check_topic_value(name, &list)?);
@@ -489,6 +496,38 @@ mod tests {
         let replaced = ConfigsChange::Replace(overrides(&[("segment.ms", "9")]));
         let replaced = changed(&current, &replaced, &config);
         assert_eq!(replaced, Ok(overrides(&[("segment.ms", "9")])));
+    }
+
+    #[test]
+    fn a_value_longer_than_a_string_is_refused_however_it_comes_about() {
+        let config = Config::default();
+        let name = "leader.replication.throttled.replicas".to_string();
+        let list = |from: usize, to: usize| -> String {
+            (from..to).map(|number| format!("{number:0>9},")).collect()
+        };
+        let set = |value: String| {
+            let set = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Set(value))]);
+            changed(&Overrides::new(), &set, &config)
+        };
+        let longest = format!("{}{}", list(0, 3276), "1234567");
+        assert_eq!(longest.len(), CONFIG_VALUE_BYTES_MAX);
+        let current = set(format!("  {longest} ")).unwrap();
+        assert_eq!(current[&name], longest);
+        let why = "Invalid value for configuration leader.replication.throttled.replicas: \
+                   32768 bytes where 32767 are allowed";
+        assert_eq!(set(format!("{longest}8")), Err(why.to_string()));
+        let replace = ConfigsChange::Replace([(name.clone(), format!("{longest}8"))].into());
+        assert_eq!(changed(&Overrides::new(), &replace, &config), Err(why.to_string()));
+        let append = |value: String| {
+            let append = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Append(value))]);
+            changed(&current, &append, &config)
+        };
+        assert!(append("1".into()).unwrap_err().contains("32769 bytes"));
+        assert_eq!(append(longest.clone()), Ok(current.clone()), "there already");
+        let subtract = ConfigOperation::Subtract(list(1, 3276));
+        let subtract = ConfigsChange::Merge(vec![(name.clone(), subtract)]);
+        let left = changed(&current, &subtract, &config).unwrap();
+        assert_eq!(left[&name], "000000000,1234567");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::string::Str;
+use crate::limits::STRING_BYTES_MAX;
 
 /// Memory that decoded arrays may take for each byte of the frame, and what is always free. Beyond
 /// it: `Fault::TooManyElements`. Honest messages need about 5; the extreme is a Metadata request for
@@ -16,9 +17,6 @@ const MEMORY_FREE_BYTES: usize = 64 * 1024;
 /// Memory set aside for an array before its first element is read; further growth follows from
 /// elements that were really there.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
-
-/// Kafka's own limit on strings, in either encoding.
-pub(crate) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// What is wrong with a frame, in which field, and at which byte of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
