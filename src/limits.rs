@@ -7,6 +7,18 @@ pub const BLOCK_BYTES: usize = 4096;
 /// Largest request frame, as Kafka's socket.request.max.bytes. A larger one closes the connection.
 pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 
+/// Largest body of a request that is neither Produce nor Fetch: it names things, a quarter of a million
+/// partitions at least, and its answer takes many times its size in memory. A larger one closes the connection.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Memory that the settings in the answer to one DescribeConfigs may take. A resource that is named beyond it
+/// is POLICY_VIOLATION: the client asks for it in another request.
+pub const DESCRIBED_CONFIGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Partitions in one answer to DescribeTopicPartitions, as Kafka's max.request.partition.size.limit, and beside
+/// them topics that are not there. At it, the page ends; the client asks for the next.
+pub const DESCRIBED_PARTITIONS_MAX: i32 = 2000;
+
 /// Smallest request frame: api key, api version, correlation id. A smaller one closes the connection.
 pub const FRAME_BYTES_MIN: usize = 8;
 
@@ -78,6 +90,7 @@ pub const FETCH_SESSIONS_MAX: usize = 1000;
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
+const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);

@@ -2,6 +2,7 @@
 
 use super::configs::{self, Overrides, Source};
 use super::{ControlPlane, topic_name};
+use crate::runtime;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::types::{ShardId, TopicId};
 use crate::wire::api::create_topics::{
@@ -39,6 +40,7 @@ pub async fn handle(
             }
             Err(refusal) => results.push(refused(&topic.name, refusal)),
         }
+        runtime::yield_if_needed().await;
     }
     let (places, accepted): (Vec<usize>, Vec<NewTopic>) = accepted.into_iter().unzip();
     for (place, result) in places.into_iter().zip(create(control_plane, accepted).await) {

@@ -2,7 +2,10 @@
 //! checked against recordings of it (tests/clients/oracle.py).
 
 use super::harness::{self, Host};
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::limits::{
+    BATCH_HEADER_BYTES, CONFIG_VALUE_BYTES_MAX, CONTROL_REQUEST_BYTES_MAX,
+    DESCRIBED_CONFIGS_BYTES_MAX,
+};
 use crate::runtime::sim::Simulation;
 use crate::shard::request::PartitionKey;
 use crate::types::{Offset, Timestamp, TopicId};
@@ -280,6 +283,61 @@ fn settings_change_one_by_one_or_all_at_once_and_reach_the_log() {
 }
 
 #[test]
+fn settings_that_are_asked_for_again_and_again_are_answered_up_to_a_limit() {
+    run(async |host| {
+        let name = "leader.replication.throttled.replicas";
+        let value = "x".repeat(CONFIG_VALUE_BYTES_MAX);
+        create_with(&host, "t", 1, &[(name, &value)]).await;
+        let resource = DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: "t".into(),
+            configuration_keys: Some(vec![name.into()]),
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource; 1100],
+            include_synonyms: true,
+            ..DescribeConfigsRequest::default()
+        };
+        let answer = host.call(1, 4, request).await;
+        assert_eq!(answer.results.len(), 1100);
+        let (whole, refused): (Vec<_>, Vec<_>) =
+            answer.results.into_iter().partition(|one| one.error_code == ErrorCode::None);
+        let bytes = whole.len() * 2 * CONFIG_VALUE_BYTES_MAX;
+        assert!(bytes.abs_diff(DESCRIBED_CONFIGS_BYTES_MAX) < 1 << 20, "{bytes}");
+        assert!(
+            whole.iter().all(|one| one.configs[0].value.as_ref().unwrap().len() == value.len())
+        );
+        assert!(refused.iter().all(|one| one.error_code == ErrorCode::PolicyViolation));
+    });
+}
+
+#[test]
+fn topics_that_are_not_there_fill_pages_too() {
+    run(async |host| {
+        create(&host, "n", 1).await;
+        let mut cursor: Option<Cursor> = None;
+        let mut pages = Vec::new();
+        loop {
+            let missing = (0..4500).map(|number| format!("m{number:0>4}"));
+            let named = missing.chain(["n".to_string()]);
+            let request = DescribeTopicPartitionsRequest {
+                topics: named.map(|name| TopicRequest { name: name.into() }).collect(),
+                response_partition_limit: 2000,
+                cursor,
+            };
+            let page = host.call(0, 0, request).await;
+            pages.push(page.topics.len());
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                assert_eq!(page.topics.last().unwrap().partitions.len(), 1);
+                break;
+            }
+        }
+        assert_eq!(pages, [2000, 2000, 501]);
+    });
+}
+
+#[test]
 fn partitions_are_added_and_never_taken_away() {
     run(async |host| {
         create(&host, "t", 2).await;
@@ -455,6 +513,10 @@ fn what_cannot_be_read_or_is_not_served_closes_the_connection() {
         assert!(ask(ApiKey::Metadata, 12, b"\xff").await.is_err());
         assert!(ask(ApiKey::Metadata, 99, b"").await.is_err());
         assert!(ask(ApiKey::JoinGroup, 0, b"").await.is_err());
+        let longest = vec![0; CONTROL_REQUEST_BYTES_MAX].leak();
+        assert!(ask(ApiKey::ApiVersions, 0, longest).await.is_ok());
+        let longer = vec![0; CONTROL_REQUEST_BYTES_MAX + 1].leak();
+        assert!(ask(ApiKey::ApiVersions, 0, longer).await.is_err());
         // KIP-511: an unknown version of ApiVersions is answered in version 0.
         let refused = ask(ApiKey::ApiVersions, 99, b"").await.unwrap();
         assert_eq!(&refused.out[4..10], [0, 0, 0, 77, 0, 35]);
