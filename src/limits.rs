@@ -76,6 +76,10 @@ pub const CONFIG_VALUE_BYTES_MAX: usize = STRING_BYTES_MAX;
 pub const TOPIC_PARTITIONS_MAX: usize = 100_000;
 pub const PARTITIONS_MAX: usize = 1_000_000;
 
+/// Partitions that one request makes, as Kafka's controller. Beyond it nothing is made: POLICY_VIOLATION; but
+/// of the topics that Metadata makes unasked, the first are, and the client asks again for the others.
+pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
+
 /// Batches remembered per idempotent producer (KIP-98).
 pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 

@@ -1,7 +1,8 @@
 //! CreatePartitions: raises the number of a topic's partitions.
 
 use super::ControlPlane;
-use super::create_topics::{PARTITIONS_PER_REQUEST_MAX, Refusal, assigned_shard, code_of};
+use super::create_topics::{Refusal, assigned_shard, code_of};
+use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::types::{ShardId, TopicId};
 use crate::wire::api::create_partitions::{

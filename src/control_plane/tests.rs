@@ -2,6 +2,7 @@
 //! checked against recordings of it (tests/clients/oracle.py).
 
 use super::harness::{self, Host};
+use crate::config::Config;
 use crate::limits::{
     BATCH_HEADER_BYTES, CONFIG_VALUE_BYTES_MAX, CONTROL_REQUEST_BYTES_MAX,
     DESCRIBED_CONFIGS_BYTES_MAX,
@@ -23,7 +24,7 @@ use crate::wire::api::describe_topic_partitions::{
 use crate::wire::api::incremental_alter_configs::{self, IncrementalAlterConfigsRequest};
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::api::list_offsets::*;
-use crate::wire::api::metadata::MetadataRequest;
+use crate::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use crate::wire::api::offset_for_leader_epoch::*;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
@@ -334,6 +335,40 @@ fn topics_that_are_not_there_fill_pages_too() {
             }
         }
         assert_eq!(pages, [2000, 2000, 501]);
+    });
+}
+
+#[test]
+fn metadata_makes_no_more_topics_than_one_request_may() {
+    Simulation::new(1).run(async {
+        let config = Config { num_partitions: 4000, ..Config::default() };
+        let host = harness::try_start(1, config).await.unwrap();
+        let ask = async || {
+            let topic = |name: &str| MetadataRequestTopic {
+                name: Some(name.into()),
+                ..MetadataRequestTopic::default()
+            };
+            let names = ["a b", "__consumer_offsets", "t0", "t1", "t2"];
+            let request = MetadataRequest {
+                topics: Some(names.map(topic).to_vec()),
+                allow_auto_topic_creation: true,
+                ..MetadataRequest::default()
+            };
+            let topics = host.call(0, 12, request).await.topics.into_iter();
+            let mut told: Vec<_> =
+                topics.map(|topic| (topic.name.unwrap().to_string(), topic.error_code)).collect();
+            told.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            told.into_iter().map(|(_, error_code)| error_code).collect::<Vec<_>>()
+        };
+        let (none, unknown) = (ErrorCode::None, ErrorCode::UnknownTopicOrPartition);
+        let invalid = ErrorCode::InvalidTopicException;
+        assert_eq!(ask().await, [unknown, invalid, none, none, unknown]);
+        assert_eq!(
+            ask().await,
+            [unknown, invalid, none, none, none],
+            "the others when asked again"
+        );
+        assert_eq!(host.shards[0].image().partition_count(), 12_000);
     });
 }
 
