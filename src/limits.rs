@@ -41,6 +41,18 @@ pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Partitions that one ListOffsets looks up by time at once.
+pub const TIME_LOOKUPS_MAX: usize = 32;
+
+/// Batches that such a lookup opens at most. More than one is opened only when headers claim times that no
+/// record has; a producer that wrote thousands of such finds nothing.
+pub const TIME_LOOKUP_BATCHES_MAX: usize = 1000;
+
+/// Bytes of records that such a lookup decompresses of one batch, while nothing else runs on the core, and
+/// that all lookups of one request do. Beyond either, the answer is the batch's first offset: never too late.
+pub const TIME_LOOKUP_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const TIME_LOOKUP_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
 /// Largest response of a fetch, as Kafka's fetch.max.bytes on the broker (57,671,680).
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 
@@ -96,6 +108,7 @@ pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());

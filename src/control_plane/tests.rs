@@ -5,7 +5,7 @@ use super::harness::{self, Host};
 use crate::config::Config;
 use crate::limits::{
     BATCH_HEADER_BYTES, CONFIG_VALUE_BYTES_MAX, CONTROL_REQUEST_BYTES_MAX,
-    DESCRIBED_CONFIGS_BYTES_MAX,
+    DESCRIBED_CONFIGS_BYTES_MAX, TIME_LOOKUP_BATCH_BYTES_MAX, TIME_LOOKUP_BYTES_MAX,
 };
 use crate::runtime::sim::Simulation;
 use crate::shard::request::PartitionKey;
@@ -145,6 +145,55 @@ fn times_that_no_record_has_are_passed_over() {
         produce(&host, id, 0, batch(Codec::Zstd, &[60_000])).await;
         assert_eq!(offset(&host, "t", 0, 40_000).await, (ErrorCode::None, 2, 60_000));
         assert_eq!(offset(&host, "t", 0, 70_000).await, (ErrorCode::None, -1, -1));
+    });
+}
+
+#[test]
+fn a_time_in_a_batch_too_long_to_look_through_is_told_as_the_batch_s_place() {
+    run(async |host| {
+        let id = create(&host, "t", 1).await;
+        produce(&host, id, 0, batch(Codec::None, &[1000])).await;
+        // Small as it lies there, and more than may be decompressed: the last record is out of reach.
+        let half = vec![0; TIME_LOOKUP_BATCH_BYTES_MAX / 2];
+        let mut long = BatchBuilder::new(Codec::Zstd);
+        for time in [2000, 3000, 4000] {
+            long.push(Timestamp(time), None, Some(&half), &[]);
+        }
+        produce(&host, id, 0, long.build(ProducerSequence::NONE)).await;
+        produce(&host, id, 0, batch(Codec::None, &[5000])).await;
+        for (time, offset_and_time) in [
+            (1000, (0, 1000)),
+            (2000, (1, 2000)),
+            (2001, (1, 4000)),
+            (4000, (1, 4000)),
+            (4001, (4, 5000)),
+        ] {
+            let (error_code, offset, found) = offset(&host, "t", 0, time).await;
+            assert_eq!((error_code, (offset, found)), (ErrorCode::None, offset_and_time), "{time}");
+        }
+    });
+}
+
+#[test]
+fn lookups_of_one_request_decompress_a_bounded_sum() {
+    run(async |host| {
+        let id = create(&host, "t", 1).await;
+        let long = vec![0; TIME_LOOKUP_BATCH_BYTES_MAX - 100];
+        let mut bomb = BatchBuilder::new(Codec::Zstd);
+        bomb.push(Timestamp(1000), None, Some(&long), &[]);
+        bomb.push(Timestamp(2000), None, None, &[]);
+        let mut bomb = bomb.build(ProducerSequence::NONE).to_vec();
+        bomb[35..43].copy_from_slice(&9000i64.to_be_bytes());
+        let crc = crate::wire::batch::checksum(&bomb);
+        bomb[17..21].copy_from_slice(&crc.to_be_bytes());
+        let count = TIME_LOOKUP_BYTES_MAX / TIME_LOOKUP_BATCH_BYTES_MAX;
+        for _ in 0..count + 3 {
+            produce(&host, id, 0, bomb.clone().into()).await;
+        }
+        // None has a record of that time. Those that were not looked into may.
+        let (error_code, found, _) = offset(&host, "t", 0, 5000).await;
+        assert_eq!(error_code, ErrorCode::None);
+        assert_eq!(found, 2 * count as i64);
     });
 }
 
