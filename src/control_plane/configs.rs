@@ -314,7 +314,7 @@ const DURABILITIES: &[&str] = &["fsync", "write", "memory"];
 
 topic_keys! {
     "cleanup.policy", Kind::List(POLICIES), Some("log.cleanup.policy"), |_| "delete".into(),
-        "What becomes of old segments: deleted by retention, compacted to the last record of each key, or both.";
+        "With compact, records need keys. No other effect yet: nothing is deleted or compacted.";
     "compression.gzip.level", Kind::Int(-1, 9), Some("compression.gzip.level"), |_| "-1".into(),
         "Kept for clients; records are stored as they were produced.";
     "compression.lz4.level", Kind::Int(1, 17), Some("compression.lz4.level"), |_| "9".into(),
@@ -326,10 +326,10 @@ topic_keys! {
     "corelog.durability", Kind::OneOf(DURABILITIES), Some("durability"), |c| c.durability.to_string(),
         "What an acknowledgement promises. fsync: survives power loss; write: survives the process; memory: nothing.";
     "delete.retention.ms", Kind::Long(0), Some("log.cleaner.delete.retention.ms"), |_| "86400000".into(),
-        "How long compaction keeps the markers of deleted keys.";
+        "No effect yet: how long compaction keeps the markers of deleted keys.";
     "file.delete.delay.ms", Kind::Long(0), Some("log.segment.delete.delay.ms"),
         |c| milliseconds(c.log.file_delete_delay_ms),
-        "How long files of deleted segments stay, renamed.";
+        "No effect yet, files are deleted at once: how long those of deleted segments stay, renamed.";
     "flush.messages", Kind::Long(1), Some("log.flush.interval.messages"), |_| i64::MAX.to_string(),
         "Kept for clients; corelog.durability says when records are on stable storage.";
     "flush.ms", Kind::Long(0), Some("log.flush.interval.ms"), |_| i64::MAX.to_string(),
@@ -346,7 +346,7 @@ topic_keys! {
     "local.retention.ms", Kind::Long(-2), Some("log.local.retention.ms"), |_| "-2".into(),
         "Kept for clients; there is no tiered storage.";
     "max.compaction.lag.ms", Kind::Long(1), Some("log.cleaner.max.compaction.lag.ms"), |_| i64::MAX.to_string(),
-        "How long a record may stay uncompacted.";
+        "No effect yet: how long a record may stay uncompacted.";
     "max.message.bytes", Kind::Int(0, BATCH_BYTES_MAX as i32), Some("message.max.bytes"),
         |c| c.log.max_message_bytes.to_string(),
         "Largest record batch; a larger one is refused.";
@@ -360,9 +360,9 @@ topic_keys! {
         |c| timestamp_type(c).into(),
         "Whose clock stamps the records: the producer's or the broker's.";
     "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), |_| "0.5".into(),
-        "How much of a log may be uncompacted.";
+        "No effect yet: how much of a log may be uncompacted.";
     "min.compaction.lag.ms", Kind::Long(0), Some("log.cleaner.min.compaction.lag.ms"), |_| "0".into(),
-        "How long a record stays uncompacted at least.";
+        "No effect yet: how long a record stays uncompacted at least.";
     "min.insync.replicas", Kind::Int(1, INT), Some("min.insync.replicas"), |_| "1".into(),
         "Kept for clients; there is one replica.";
     "preallocate", Kind::Boolean, Some("log.preallocate"), |_| "false".into(),
@@ -374,17 +374,17 @@ topic_keys! {
     "remote.storage.enable", Kind::Boolean, None, |_| "false".into(),
         "Kept for clients; there is no tiered storage.";
     "retention.bytes", Kind::Long(i64::MIN), Some("log.retention.bytes"), |c| or_never(c.log.retention_bytes),
-        "Oldest segments are deleted while a partition is larger than this; -1: never.";
+        "No effect yet: oldest segments are deleted while a partition is larger than this; -1: never.";
     "retention.ms", Kind::Long(-1), Some("log.retention.ms"),
         |c| or_never(c.log.retention_ms.map(milliseconds)),
-        "Segments older than this are deleted; -1: never.";
+        "No effect yet: segments older than this are deleted; -1: never.";
     "segment.bytes", Kind::Int(1 << 20, INT), Some("log.segment.bytes"), |c| c.log.segment_bytes.to_string(),
         "A segment is sealed at this size.";
     "segment.index.bytes", Kind::Int(4, INT), Some("log.index.size.max.bytes"),
         |c| c.log.segment_index_bytes.to_string(),
-        "Largest offset index of a segment.";
+        "No effect yet: largest offset index of a segment.";
     "segment.jitter.ms", Kind::Long(0), Some("log.roll.jitter.ms"), |c| milliseconds(c.log.segment_jitter_ms),
-        "Up to this much is taken off segment.ms at random, so that not all roll at once.";
+        "No effect yet: up to this much is taken off segment.ms at random, so that not all roll at once.";
     "segment.ms", Kind::Long(1), Some("log.roll.ms"), |c| milliseconds(c.log.segment_ms),
         "A segment is sealed at this age.";
     "unclean.leader.election.enable", Kind::Boolean, Some("unclean.leader.election.enable"), |_| "false".into(),
