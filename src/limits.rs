@@ -1,5 +1,6 @@
-//! Every bound of the broker in one place: what it limits and what happens at it.
-//! Constants only; those an operator may change are defaults of `config`.
+//! What clients and disks may make the broker do or hold, in one place: what each bound limits and what
+//! happens at it. Constants only; those an operator may change are defaults of `config`. Working sizes of one
+//! file stand beside their use.
 
 /// Direct I/O works in blocks of this size; buffers and file positions are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
@@ -40,6 +41,19 @@ pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
 
 /// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Memory that arrays decoded from a frame may take for each of its bytes, and what is always free. Beyond it
+/// the connection closes. Honest messages need about 5; the extreme is a Metadata request for topics of
+/// four-letter names, 48 bytes for 6 on the wire.
+pub const DECODED_BYTES_PER_FRAME_BYTE_MAX: usize = 8;
+pub const DECODED_BYTES_FREE: usize = 64 * 1024;
+
+/// Changes of the cluster-wide facts that are written together. More wait for the next time.
+pub const CONTROL_GROUP_MAX: usize = 1024;
+
+/// Partitions that one DeleteRecords, and one OffsetForLeaderEpoch, works on at once; others wait their turn.
+pub const DELETE_RECORDS_MAX: usize = 1024;
+pub const EPOCH_LOOKUPS_MAX: usize = 256;
 
 /// Partitions that one ListOffsets looks up by time at once.
 pub const TIME_LOOKUPS_MAX: usize = 32;

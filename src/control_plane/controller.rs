@@ -11,7 +11,7 @@ use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
 use super::state::State;
 use crate::config::Config;
-use crate::limits::{PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
+use crate::limits::{CONTROL_GROUP_MAX, PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
 use crate::log;
 use crate::runtime;
 use crate::shard::Shard;
@@ -32,9 +32,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-
-/// Changes done together at most; more wait for the next time.
-const GROUP_MAX: usize = 1024;
 
 /// Why the broker cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +98,7 @@ impl Queue {
                 *self.worker_idle.borrow_mut() = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            let count = pending.len().min(GROUP_MAX);
+            let count = pending.len().min(CONTROL_GROUP_MAX);
             Poll::Ready(pending.drain(..count).collect())
         })
         .await

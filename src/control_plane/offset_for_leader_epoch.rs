@@ -2,6 +2,7 @@
 
 use super::ControlPlane;
 use super::partitions::{check_epoch, code_of, locate};
+use crate::limits::EPOCH_LOOKUPS_MAX;
 use crate::shard::request::{ShardReply, ShardRequest};
 use crate::wire::ErrorCode;
 use crate::wire::api::offset_for_leader_epoch::{
@@ -10,8 +11,6 @@ use crate::wire::api::offset_for_leader_epoch::{
 };
 use futures_util::stream::{self, StreamExt};
 
-/// Partitions asked at once for one request.
-const ASKS_MAX: usize = 256;
 /// What stands for no epoch.
 const NO_EPOCH: i32 = -1;
 
@@ -24,7 +23,7 @@ pub async fn handle(
         let name = &asked.topic;
         let answers = stream::iter(asked.partitions)
             .map(|partition| answer(control_plane, name, partition))
-            .buffered(ASKS_MAX);
+            .buffered(EPOCH_LOOKUPS_MAX);
         let partitions = answers.collect().await;
         topics.push(OffsetForLeaderTopicResult { topic: asked.topic.clone(), partitions });
     }
