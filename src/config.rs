@@ -157,8 +157,9 @@ table! {
     num_partitions: u32 = 1, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
 
     /// Memory that one shard plans with: tail cache, request and response buffers. At it, sockets are
-    /// not read until some is free. auto: half of the host's memory, shared out among the shards,
-    /// 1 GiB for each at most.
+    /// not read until some is free, save that one request at a time may go beyond it, so that no two
+    /// wait for each other. auto: half of the host's memory, shared out among the shards, 1 GiB for
+    /// each at most.
     memory_per_shard_bytes: Option<u64> = None, auto(bytes(MEMORY_BYTES_MIN, 1 << 50));
 
     /// Share of a shard's memory that keeps recently written records for consumers near the end.

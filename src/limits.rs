@@ -1,6 +1,8 @@
 //! Every bound of the broker in one place: what it limits and what happens at it.
 //! Constants only; those an operator may change are defaults of `config`.
 
+use std::time::Duration;
+
 /// Direct I/O works in blocks of this size; buffers and file positions are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
 
@@ -9,6 +11,17 @@ pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 
 /// Smallest request frame: api key, api version, correlation id. A smaller one closes the connection.
 pub const FRAME_BYTES_MIN: usize = 8;
+
+/// A client that began a large request and sends no byte of the rest for this long is closed.
+pub const FRAME_STILL_MAX: Duration = Duration::from_secs(30);
+
+/// While others wait for the memory that a client's request or answer holds, it may stand still for this
+/// long only. Beyond it, the connection is closed.
+pub const STILL_MAX_WHEN_SCARCE: Duration = Duration::from_secs(5);
+
+/// What adds to that for a request: what has arrived of it, at this pace. A slower client is closed while
+/// others wait for memory, and only then.
+pub const FRAME_BYTES_PER_SECOND_MIN: usize = 256 * 1024;
 
 /// Largest record batch a topic may be configured to take. A larger one is MESSAGE_TOO_LARGE.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;

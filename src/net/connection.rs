@@ -5,11 +5,14 @@
 //! At any limit (requests in flight, answers not taken, memory) the socket is not read; nothing is dropped.
 
 use super::budget::{Reservation, UNRESERVED_BYTES_MAX};
-use super::frame::{FrameBuffer, FrameError};
+use super::frame::{FrameBuffer, FrameError, LENGTH_BYTES};
 use super::server::Server;
 use crate::control_plane::ConnectionInfo;
 use crate::data_plane::{Part, Response};
-use crate::limits::{REQUESTS_IN_FLIGHT_MAX, RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX};
+use crate::limits::{
+    FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX, REQUESTS_IN_FLIGHT_MAX,
+    RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX, STILL_MAX_WHEN_SCARCE,
+};
 use crate::router::{self, InFlight, Refusal};
 use crate::runtime::{self, Instant, Stream};
 use bytes::Bytes;
@@ -42,15 +45,35 @@ enum End {
 pub struct ConnectionState {
     /// When the last whole request arrived, or the connection began.
     pub active_at: Cell<Instant>,
-    /// A large frame that has begun must be complete by then.
-    pub frame_due_at: Cell<Option<Instant>>,
+    /// The large frame that is arriving, while its client is waited for.
+    arriving: Cell<Option<Arriving>>,
     pub in_flight: Cell<usize>,
     pub stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     stream: Rc<Stream>,
 }
 
+/// A frame that holds memory, while nothing more of it is there to be read.
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    bytes: usize,
+    /// How long its client was waited for before the last byte came.
+    waited: Duration,
+    last_byte_at: Instant,
+}
+
 impl ConnectionState {
+    /// The client owes the rest of a large frame, and the memory that it holds is better used by others:
+    /// nothing came for long or, while others wait for memory, too little.
+    pub fn owes_a_frame(&self, now: Instant, memory_is_scarce: bool) -> bool {
+        let Some(arriving) = self.arriving.get() else { return false };
+        let Arriving { bytes, waited, last_byte_at } = arriving;
+        let still = now.since(last_byte_at);
+        let pace = Duration::from_secs((bytes / FRAME_BYTES_PER_SECOND_MIN) as u64);
+        still > FRAME_STILL_MAX
+            || (memory_is_scarce && waited + still > STILL_MAX_WHEN_SCARCE + pace)
+    }
+
     /// Stops reading requests; what is in flight is answered, then the connection closes.
     pub fn stop(&self) {
         self.stopping.set(true);
@@ -80,6 +103,14 @@ struct Connection {
     reading_ended: Cell<bool>,
 }
 
+/// A frame that is too large to arrive without memory set aside for it.
+struct LargeFrame {
+    reservation: Reservation,
+    /// How long its client was waited for, and until when.
+    waited: Duration,
+    last_byte_at: Instant,
+}
+
 /// A request in flight, with the memory that its bytes take.
 struct Waiting {
     answer: InFlight,
@@ -91,7 +122,7 @@ pub async fn serve(server: Rc<Server>, stream: Stream) {
     let stream = Rc::new(stream);
     let state = Rc::new(ConnectionState {
         active_at: Cell::new(runtime::now()),
-        frame_due_at: Cell::new(None),
+        arriving: Cell::new(None),
         in_flight: Cell::new(0),
         stopping: Cell::new(false),
         waker: RefCell::default(),
@@ -145,7 +176,7 @@ impl Connection {
 
     async fn read_requests(&self) -> Result<(), End> {
         let mut buffer = FrameBuffer::new(self.server.config.request_bytes_max);
-        let mut reservation = None;
+        let mut large = None;
         loop {
             // A client that sends faster than its bytes are taken would have this core to itself.
             runtime::yield_if_needed().await;
@@ -155,44 +186,96 @@ impl Connection {
             }
             if let Some(frame) = buffer.next_frame()? {
                 self.state.active_at.set(runtime::now());
-                self.state.frame_due_at.set(None);
-                self.start(frame, reservation.take())?;
+                let reservation = large.take().map(|large: LargeFrame| large.reservation);
+                self.start(frame, reservation)?;
                 continue;
             }
-            if reservation.is_none() {
-                reservation = self.reserve(&buffer).await?;
-            }
-            if self.read_more(&mut buffer).await? == 0 {
+            let stopped = poll_fn(|context| self.poll_stopping(context));
+            let reserved = self.reserve(&buffer, &mut large);
+            futures_lite::future::or(reserved, async { Ok(stopped.await) }).await?;
+            if self.read_more(&mut buffer, large.as_mut()).await? == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Sets memory aside for a large frame that has begun.
-    async fn reserve(&self, buffer: &FrameBuffer) -> Result<Option<Reservation>, FrameError> {
-        let Some(length) = buffer.frame_bytes()? else { return Ok(None) };
-        if length <= UNRESERVED_BYTES_MAX {
-            return Ok(None);
+    /// Sets memory aside for the next step of a large frame, once the last is used up.
+    async fn reserve(
+        &self,
+        buffer: &FrameBuffer,
+        large: &mut Option<LargeFrame>,
+    ) -> Result<(), FrameError> {
+        let Some(length) = buffer.frame_bytes()? else { return Ok(()) };
+        let (have, frame) = (buffer.bytes.len(), LENGTH_BYTES + length);
+        let held = large.as_ref().map_or(0, |large| large.reservation.bytes());
+        let held = held.max(UNRESERVED_BYTES_MAX);
+        if frame <= held || have < held {
+            return Ok(());
         }
-        let reservation = self.server.budget.reserve(length).await;
-        self.state.frame_due_at.set(Some(runtime::now() + self.server.frame_time_max(length)));
-        Ok(Some(reservation))
+        if large.is_none() {
+            self.only_produces_ahead().await;
+        }
+        let large = large.get_or_insert_with(|| LargeFrame {
+            reservation: self.server.budget.reservation(),
+            waited: Duration::ZERO,
+            last_byte_at: runtime::now(),
+        });
+        large.reservation.grow(have, frame).await;
+        Ok(())
     }
 
-    async fn read_more(&self, buffer: &mut FrameBuffer) -> io::Result<usize> {
+    /// Waits until all that is ahead in the line ends by itself: a fetch may wait for an hour, and so long
+    /// would a large request behind it hold its memory.
+    async fn only_produces_ahead(&self) {
         poll_fn(|context| {
-            self.remember(context);
-            if self.state.stopping.get() {
+            let may_wait = |waiting: &Waiting| matches!(waiting.answer, InFlight::Later(_));
+            if !self.queue.borrow().iter().any(may_wait) {
+                return Poll::Ready(());
+            }
+            *self.reader.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Reads what has come; 0 when nothing will any more. `large`: the frame that its bytes are for.
+    async fn read_more(
+        &self,
+        buffer: &mut FrameBuffer,
+        large: Option<&mut LargeFrame>,
+    ) -> io::Result<usize> {
+        let reserved = large.as_ref().map_or(0, |large| large.reservation.bytes());
+        let read = poll_fn(|context| {
+            if self.poll_stopping(context).is_ready() {
                 return Poll::Ready(Ok(0));
             }
-            let limit = buffer.make_room();
+            let limit = buffer.make_room(reserved);
             let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
             if read.is_pending() {
                 buffer.release_if_empty();
+                // What was sent while nobody looked would be there: all that time its client was still.
+                self.state.arriving.set(large.as_ref().map(|large| Arriving {
+                    bytes: buffer.bytes.len(),
+                    waited: large.waited,
+                    last_byte_at: large.last_byte_at,
+                }));
             }
             read
         })
-        .await
+        .await;
+        if let Some(large) = large {
+            let now = runtime::now();
+            if self.state.arriving.take().is_some() {
+                large.waited += now.since(large.last_byte_at);
+            }
+            large.last_byte_at = now;
+        }
+        read
+    }
+
+    fn poll_stopping(&self, context: &Context<'_>) -> Poll<()> {
+        self.remember(context);
+        if self.state.stopping.get() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn remember(&self, context: &Context<'_>) {

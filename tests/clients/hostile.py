@@ -192,24 +192,35 @@ def random_starts(peak):
 
 @attack
 def lengths_announced_and_not_sent(peak):
-    """300 connections that announce the largest request and send a kilobyte of it."""
-    limit, held = request_max(), []
+    """300 connections that announce the largest request and send a kilobyte of it, or 64: honest megabytes are served."""
+    limit, held, took = request_max(), [], []
+    start = request("Produce", 9, 1, {"acks": -1, "timeout_ms": 1000})[:20]
+    # Below max.message.bytes, and far above what a broker would take in without a thought.
+    honest = batch([os.urandom(1_000_000)])
     try:
-        for _ in range(300):
+        for n in range(300):
             s = plain()
-            s.sendall(
-                struct.pack(">i", limit)
-                + request("Produce", 9, 1, {"acks": -1, "timeout_ms": 1000})[:20]
-                + b"\0" * 1000
-            )
+            s.sendall(struct.pack(">i", limit) + start + b"\0" * (65536 if n % 4 == 0 else 1000))
             held.append(s)
             peak.look()
-        for _ in range(30):
+        # Each on a new connection, so that every core is asked.
+        for _ in range(8):
+            began = time.monotonic()
+            with Connection(bootstrap, 10) as c:
+                topics = [{"name": TOPIC + "-big", "partition_data": [{"index": 0, "records": honest}]}]
+                p = c.call("Produce", 9, acks=-1, timeout_ms=10000, topic_data=topics)
+                code = p["responses"][0]["partition_responses"][0]["error_code"]
+                need(code == 0, f"an honest megabyte: error code {code}")
+            took.append(time.monotonic() - began)
+            peak.look()
+        for _ in range(20):
             time.sleep(0.1)
             peak.look()
     finally:
         for s in held:
             s.close()
+    need(max(took) < 2, f"an honest megabyte took {max(took):.1f} s")
+    return f"8 honest megabytes in {max(took) * 1000:.0f} ms each at most"
 
 
 @attack
