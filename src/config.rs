@@ -182,7 +182,8 @@ table! {
     /// fetch.max.bytes on the broker).
     fetch_bytes_max: usize = limits::FETCH_BYTES_MAX, bytes(1024, limits::FRAME_BYTES_MAX);
 
-    /// Incremental fetch sessions of one shard (KIP-227). At it, the longest unused is evicted.
+    /// Incremental fetch sessions of one shard (KIP-227). At it, one that was unused for two minutes is
+    /// evicted; if there is none, the fetch is answered without a session.
     fetch_sessions_max: usize = limits::FETCH_SESSIONS_MAX, count(0, 1 << 20);
 
     /// An idempotent producer that was silent for this long is forgotten (Kafka's

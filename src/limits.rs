@@ -75,9 +75,22 @@ pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 /// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
-/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots.
-/// At it, the longest unused is evicted; its client starts a new one.
+/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots. At it, and
+/// at their share of the shard's memory, those are evicted that are not used any more; where there are
+/// none, a fetch is answered without a session.
 pub const FETCH_SESSIONS_MAX: usize = 1000;
+
+/// A fetch session unused for this long may make room for another, as Kafka's
+/// min.incremental.fetch.session.eviction.ms.
+pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_mins(2);
+
+/// How what the tail cache leaves of a shard's memory is shared out, in sixteenths: requests while they
+/// arrive (at it, sockets are not read), batches on their way to the disk (the same), answers until they
+/// are sent (at it, fetches wait), fetch sessions (at it, there are no more).
+pub const ARRIVING_SIXTEENTHS: usize = 8;
+pub const PENDING_SIXTEENTHS: usize = 4;
+pub const ANSWERS_SIXTEENTHS: usize = 3;
+pub const SESSIONS_SIXTEENTHS: usize = 1;
 
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -87,3 +100,6 @@ const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");
+const _: () = assert!(
+    ARRIVING_SIXTEENTHS + PENDING_SIXTEENTHS + ANSWERS_SIXTEENTHS + SESSIONS_SIXTEENTHS == 16
+);

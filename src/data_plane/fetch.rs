@@ -3,7 +3,7 @@
 //! bound the answer, and the first batch found is whole whatever its size (KIP-74).
 
 use super::errors::code_of;
-use super::fetch_session::{Fetching, Session, SessionCache, SessionPartition};
+use super::fetch_session::{Fetching, SessionCache, SessionPartition};
 use super::response::{Part, Response};
 use crate::runtime;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
@@ -13,12 +13,11 @@ use crate::shard::request::{
 use crate::shard::{Reading, Shard};
 use crate::types::{Offset, ShardId};
 use crate::wire::api::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    PartitionData,
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, PartitionData,
 };
 use crate::wire::batch::BatchHeader;
 use crate::wire::{ErrorCode, Records, RequestHeader, encode_response};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
@@ -76,7 +75,7 @@ pub async fn fetch(
     fetch_bytes_max: usize,
 ) -> Response {
     let version = header.api_version;
-    let limits = Limits {
+    let mut limits = Limits {
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
         bytes_max: usize::try_from(request.max_bytes).map_or(0, |max| max.min(fetch_bytes_max)),
         wait: Duration::from_millis(request.max_wait_ms.clamp(0, WAIT_MS_MAX) as u64),
@@ -92,10 +91,14 @@ pub async fn fetch(
             return encode(&header, &response, Vec::new());
         }
     };
+    if !fetching.impossible.is_empty() {
+        // Errors are told at once.
+        limits.wait = Duration::ZERO;
+    }
     let wanted: Vec<SessionPartition> = fetching.session.borrow().partitions.clone();
     let outcomes = read_until_enough(&shard, version, &wanted, limits, nothing).await;
     shard.probe.bytes_fetched.add(outcomes.iter().map(|outcome| outcome.bytes() as u64).sum());
-    answer(&header, &fetching, &wanted, outcomes, committed_only)
+    answer(&header, fetching, &wanted, outcomes, committed_only)
 }
 
 /// Reads, and reads again when something has come, until there is enough or time is up.
@@ -343,19 +346,18 @@ async fn wait_for_more(
 
 fn answer(
     header: &RequestHeader,
-    fetching: &Fetching,
+    fetching: Fetching,
     wanted: &[SessionPartition],
     outcomes: Vec<Outcome>,
     committed_only: bool,
 ) -> Response {
-    let session: &RefCell<Session> = &fetching.session;
-    let mut session = session.borrow_mut();
+    let mut session = fetching.session.borrow_mut();
     let mut response = FetchResponse { session_id: session.id, ..FetchResponse::default() };
     let mut records = Vec::new();
     let mut last_with_data = None;
     for (place, (partition, outcome)) in wanted.iter().zip(outcomes).enumerate() {
         let bytes = outcome.bytes();
-        let (data, parts) = data_of(partition, outcome, committed_only);
+        let (data, parts) = data_of(partition.key.index, outcome, committed_only);
         // The session may have changed while this fetch waited: a client that pipelines on one session.
         let known = session.partitions.get_mut(place).filter(|known| known.key == partition.key);
         let news = known.is_none_or(|known| {
@@ -384,16 +386,24 @@ fn answer(
         session.rotate_after(last);
     }
     drop(session);
+    for FetchTopic { topic, topic_id, partitions } in fetching.impossible {
+        let data_of = |wanted: FetchPartition| {
+            let unknown = Outcome::Error(ErrorCode::UnknownTopicOrPartition);
+            data_of(wanted.partition, unknown, committed_only).0
+        };
+        let partitions = partitions.into_iter().map(data_of).collect();
+        response.responses.push(FetchableTopicResponse { topic, topic_id, partitions });
+    }
     encode(header, &response, records)
 }
 
 fn data_of(
-    partition: &SessionPartition,
+    partition_index: i32,
     outcome: Outcome,
     committed_only: bool,
 ) -> (PartitionData, Vec<Part>) {
     let mut data = PartitionData {
-        partition_index: partition.key.index,
+        partition_index,
         high_watermark: -1,
         aborted_transactions: committed_only.then(Vec::new),
         ..PartitionData::default()

@@ -10,3 +10,6 @@ mod response;
 pub use errors::code_of;
 pub use fetch_session::SessionCache;
 pub use response::{Part, Response};
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,8 @@ impl Host {
         let endpoints = Arc::new(Endpoints::new(&config, shards, 9092, ports));
         let serve = |shard: Rc<Shard>| {
             let control = ControlPlane::new(shard.clone(), config.clone(), endpoints.clone());
-            let sessions = SessionCache::new(config.fetch_sessions_max, runtime::random_u64);
+            let sessions =
+                SessionCache::new(config.fetch_sessions_max, 1 << 20, runtime::random_u64);
             let fetch_bytes_max = config.fetch_bytes_max;
             let at = address(shard.id.index());
             let services =
