@@ -3,6 +3,7 @@
 
 mod errors;
 pub mod fetch;
+mod fetch_read;
 mod fetch_session;
 pub mod produce;
 mod response;

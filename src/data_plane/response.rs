@@ -13,6 +13,17 @@ pub enum Part {
     Records(BufferSlice),
 }
 
+impl Part {
+    /// Keeps the first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        match self {
+            Part::Encoded(bytes) => bytes.truncate(length),
+            Part::Records(slice) if length < slice.len() => *slice = slice.slice(0..length),
+            Part::Records(_) => {}
+        }
+    }
+}
+
 impl Deref for Part {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
