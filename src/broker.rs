@@ -5,8 +5,10 @@
 
 use crate::config::Config;
 use crate::control_plane::{ControlPlane, Controller, Endpoints};
-use crate::data_plane::SessionCache;
-use crate::limits::{ARRIVING_SIXTEENTHS, PENDING_SIXTEENTHS, SESSIONS_SIXTEENTHS, SHARDS_MAX};
+use crate::data_plane::{AnswerBudget, SessionCache};
+use crate::limits::{
+    ANSWERS_SIXTEENTHS, ARRIVING_SIXTEENTHS, PENDING_SIXTEENTHS, SESSIONS_SIXTEENTHS, SHARDS_MAX,
+};
 use crate::log::{LogOptions, ShardLog};
 use crate::net::Server;
 use crate::probe::Probe;
@@ -227,6 +229,7 @@ async fn serve(
         shard: shard.clone(),
         control,
         sessions: Rc::new(sessions),
+        answers: AnswerBudget::new(sixteenth * ANSWERS_SIXTEENTHS),
         fetch_bytes_max: config.fetch_bytes_max,
     };
     let server = Server::new(services, config.clone(), sixteenth * ARRIVING_SIXTEENTHS);

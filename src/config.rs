@@ -157,7 +157,7 @@ table! {
     num_partitions: u32 = 1, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
 
     /// Memory that one shard plans with: tail cache, request and response buffers. At it, sockets are
-    /// not read until some is free, save that one request at a time may go beyond it, so that no two
+    /// not read and fetches wait until some is free, save that one request at a time may go beyond it, so that no two
     /// wait for each other. auto: half of the host's memory, shared out among the shards, 1 GiB for
     /// each at most.
     memory_per_shard_bytes: Option<u64> = None, auto(bytes(MEMORY_BYTES_MIN, 1 << 50));
@@ -172,7 +172,9 @@ table! {
     /// Connections of one shard. At it, a new one is closed at once.
     connections_max: usize = 16_384, count(1, 1 << 20);
 
-    /// A connection without a request for this long is closed (Kafka's connections.max.idle.ms).
+    /// A connection without a request, or whose client takes nothing of its answers, for this long is
+    /// closed (Kafka's connections.max.idle.ms); after 5 seconds already while others wait for the memory
+    /// that its answers hold.
     connection_idle_ms_max: Duration = Duration::from_mins(10), duration(1000, DURATION_MS_MAX);
 
     /// Largest request; a larger one closes its connection (Kafka's socket.request.max.bytes).

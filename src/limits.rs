@@ -48,6 +48,9 @@ pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 /// Requests one connection may have in flight. At it, its socket is not read.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
+/// Of these, requests that start only when their turn to answer comes: all but Produce. At it, the same.
+pub const REQUESTS_LATER_MAX: usize = 8;
+
 /// Bytes of responses that wait for a slow reader, per connection. At it, its socket is not read.
 pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -2,8 +2,11 @@
 //! reference. Limits are Kafka's: min_bytes or max_wait end the wait, max_bytes and partition_max_bytes
 //! bound the answer, and the first batch found is whole whatever its size (KIP-74).
 
+use super::answer_budget::{AnswerBudget, AnswerShare};
 use super::errors::code_of;
-use super::fetch_read::{Outcome, PartitionRead, is_enough, read_on, rewind, wait_for_more};
+use super::fetch_read::{
+    Outcome, PartitionRead, bytes_to_hold, is_enough, read_on, rewind, wait_for_more,
+};
 use super::fetch_session::{Fetching, SessionCache, SessionPartition};
 use super::response::{Part, Response};
 use crate::runtime;
@@ -39,6 +42,7 @@ struct Limits {
 pub async fn fetch(
     shard: Rc<Shard>,
     sessions: Rc<SessionCache>,
+    answers: Rc<AnswerBudget>,
     header: RequestHeader,
     request: FetchRequest,
     fetch_bytes_max: usize,
@@ -67,31 +71,40 @@ pub async fn fetch(
         limits.wait = Duration::ZERO;
     }
     let wanted: Vec<SessionPartition> = fetching.session.borrow().partitions.clone();
-    let outcomes = read_until_enough(&shard, version, &wanted, limits).await;
+    let (outcomes, mut share) = read_until_enough(&shard, &answers, version, &wanted, limits).await;
     shard.probe.bytes_fetched.add(outcomes.iter().map(|outcome| outcome.bytes() as u64).sum());
-    answer(&header, fetching, &wanted, outcomes, committed_only)
+    let mut response = answer(&header, fetching, &wanted, outcomes, committed_only);
+    share.set(response.bytes());
+    response.share = Some(share);
+    response
 }
 
 /// Reads, and reads on when something has come, until there is enough or time is up.
 async fn read_until_enough(
     shard: &Rc<Shard>,
+    answers: &Rc<AnswerBudget>,
     version: i16,
     wanted: &[SessionPartition],
     limits: Limits,
-) -> Vec<Outcome> {
+) -> (Vec<Outcome>, AnswerShare) {
     let deadline = runtime::now() + limits.wait;
     let mut image = shard.image();
     let mut outcomes = resolve_all(shard, &image, version, wanted, limits).await;
     loop {
-        read_on(shard, &mut outcomes, limits.bytes_min, limits.bytes_max).await;
+        let (least, most) = bytes_to_hold(&outcomes, limits.bytes_max);
+        let share = answers.take(least, most).await;
+        let bytes_max = limits.bytes_max.min(share.bytes());
+        let bytes_min = limits.bytes_min.min(bytes_max);
+        read_on(shard, &mut outcomes, bytes_min, bytes_max).await;
         let left = deadline - runtime::now();
         let is_over = left.is_zero() || outcomes.is_empty() || shard.is_stopping();
-        if is_over || is_enough(&outcomes, limits.bytes_min) {
+        if is_over || is_enough(&outcomes, bytes_min) {
             if rewind(&mut outcomes) {
-                read_on(shard, &mut outcomes, limits.bytes_min, limits.bytes_max).await;
+                read_on(shard, &mut outcomes, bytes_min, bytes_max).await;
             }
-            return outcomes;
+            return (outcomes, share);
         }
+        drop(share);
         wait_for_more(shard, &mut outcomes, left).await;
         // Whatever woke it: nobody has this core to himself.
         runtime::yield_if_needed().await;
@@ -113,7 +126,7 @@ async fn resolve_all(
     let mut outcomes = Vec::with_capacity(wanted.len());
     for partition in wanted {
         let outcome = match resolve(image, version, partition) {
-            Ok((key, owner)) => {
+            Ok((key, owner, batch_bytes_max)) => {
                 let FetchPartition {
                     fetch_offset, last_fetched_epoch, partition_max_bytes, ..
                 } = partition.wanted;
@@ -123,8 +136,9 @@ async fn resolve_all(
                     None => {
                         let limit = usize::try_from(partition_max_bytes);
                         let first_whole = limits.first_whole && limit.is_ok();
+                        let first_bytes_max = if first_whole { batch_bytes_max } else { 0 };
                         let limit = limit.unwrap_or(0);
-                        Outcome::Read(PartitionRead::new(key, owner, first, limit, first_whole))
+                        Outcome::Read(PartitionRead::new(key, owner, first, limit, first_bytes_max))
                     }
                 }
             }
@@ -135,12 +149,13 @@ async fn resolve_all(
     outcomes
 }
 
-/// Finds the partition's owner, and checks what can be checked against the image.
+/// Finds the partition's owner and how large its batches may be, and checks what can be checked against
+/// the image.
 fn resolve(
     image: &MetadataImage,
     version: i16,
     partition: &SessionPartition,
-) -> Result<(PartitionKey, ShardId), ErrorCode> {
+) -> Result<(PartitionKey, ShardId, usize), ErrorCode> {
     let key = &partition.key;
     let topic: &Topic = if version >= TOPIC_ID_VERSION_MIN {
         image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)?
@@ -157,7 +172,8 @@ fn resolve(
     if known_epoch > *leader_epoch {
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
-    Ok((PartitionKey { topic_id: topic.id, index: key.index }, *owner))
+    let key = PartitionKey { topic_id: topic.id, index: key.index };
+    Ok((key, *owner, topic.log_config.message_bytes_max.max(1)))
 }
 
 /// KIP-595: a fetcher whose last records are of an epoch that ended before its offset is told where.

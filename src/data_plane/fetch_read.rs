@@ -52,8 +52,9 @@ pub struct PartitionRead {
     first: Offset,
     /// Most bytes of this partition.
     limit: usize,
-    /// A first batch beyond the limits is given whole, if nothing else was read (KIP-74).
-    first_whole: bool,
+    /// A first batch beyond the limits is given whole, if nothing else was read (KIP-74): so large it may
+    /// be, 0 for never.
+    first_bytes_max: usize,
     /// Whole batches.
     pub parts: Vec<Part>,
     pub bytes: usize,
@@ -73,14 +74,14 @@ impl PartitionRead {
         owner: ShardId,
         first: Offset,
         limit: usize,
-        first_whole: bool,
+        first_bytes_max: usize,
     ) -> PartitionRead {
         PartitionRead {
             key,
             owner,
             first,
             limit,
-            first_whole,
+            first_bytes_max,
             parts: Vec::new(),
             bytes: 0,
             high_watermark: first,
@@ -198,6 +199,14 @@ fn seen(outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter_map(Outcome::read).map(PartitionRead::seen).sum()
 }
 
+/// The memory that an answer needs: for a first batch, and for all that it may hold.
+pub fn bytes_to_hold(outcomes: &[Outcome], bytes_max: usize) -> (usize, usize) {
+    let reads = || outcomes.iter().filter_map(Outcome::read);
+    let first = reads().map(|read| read.first_bytes_max).max().unwrap_or(0);
+    let limits = reads().fold(0usize, |sum, read| sum.saturating_add(read.limit));
+    (first, limits.min(bytes_max).max(first))
+}
+
 /// Whether a fetch that has to have `bytes_min` need not wait: an error is told at once.
 pub fn is_enough(outcomes: &[Outcome], bytes_min: usize) -> bool {
     let counted = outcomes.iter().filter_map(Outcome::read).map(PartitionRead::counted).sum();
@@ -255,7 +264,7 @@ async fn read_turn(
             key: read.key,
             offset: read.next,
             bytes_max: read.room(),
-            first_whole: read.first_whole && seen == 0,
+            first_whole: read.first_bytes_max > 0 && seen == 0,
         });
     }
     let calls: Vec<_> = elsewhere

@@ -8,9 +8,9 @@ use super::budget::{Reservation, UNRESERVED_BYTES_MAX};
 use super::frame::{FrameBuffer, FrameError, LENGTH_BYTES};
 use super::server::Server;
 use crate::control_plane::ConnectionInfo;
-use crate::data_plane::{Part, Response};
+use crate::data_plane::{AnswerShare, Part, Response};
 use crate::limits::{
-    FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX, REQUESTS_IN_FLIGHT_MAX,
+    FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX, REQUESTS_IN_FLIGHT_MAX, REQUESTS_LATER_MAX,
     RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX, STILL_MAX_WHEN_SCARCE,
 };
 use crate::router::{self, InFlight, Refusal};
@@ -43,10 +43,12 @@ enum End {
 /// What the server knows of a connection while it lives.
 #[derive(Debug)]
 pub struct ConnectionState {
-    /// When the last whole request arrived, or the connection began.
+    /// When the last whole request arrived or answer left, or the connection began.
     pub active_at: Cell<Instant>,
     /// The large frame that is arriving, while its client is waited for.
     arriving: Cell<Option<Arriving>>,
+    /// Since when the client has taken nothing of what is sent to it.
+    unsent_since: Cell<Option<Instant>>,
     pub in_flight: Cell<usize>,
     pub stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -63,6 +65,11 @@ struct Arriving {
 }
 
 impl ConnectionState {
+    /// Nothing is owed to the client.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0 && self.unsent_since.get().is_none()
+    }
+
     /// The client owes the rest of a large frame, and the memory that it holds is better used by others:
     /// nothing came for long or, while others wait for memory, too little.
     pub fn owes_a_frame(&self, now: Instant, memory_is_scarce: bool) -> bool {
@@ -72,6 +79,14 @@ impl ConnectionState {
         let pace = Duration::from_secs((bytes / FRAME_BYTES_PER_SECOND_MIN) as u64);
         still > FRAME_STILL_MAX
             || (memory_is_scarce && waited + still > STILL_MAX_WHEN_SCARCE + pace)
+    }
+
+    /// The client takes nothing of its answers, for as long as it may be idle or, while others wait for the
+    /// memory that they hold, for longer than a moment.
+    pub fn owes_a_read(&self, now: Instant, idle_max: Duration, memory_is_scarce: bool) -> bool {
+        let still_max =
+            if memory_is_scarce { idle_max.min(STILL_MAX_WHEN_SCARCE) } else { idle_max };
+        self.unsent_since.get().is_some_and(|since| now.since(since) > still_max)
     }
 
     /// Stops reading requests; what is in flight is answered, then the connection closes.
@@ -117,12 +132,20 @@ struct Waiting {
     _reservation: Option<Reservation>,
 }
 
+impl Waiting {
+    /// It starts when its turn to answer comes, and may wait for something then.
+    fn is_later(&self) -> bool {
+        matches!(self.answer, InFlight::Later(_))
+    }
+}
+
 /// Serves a connection until either side ends it.
 pub async fn serve(server: Rc<Server>, stream: Stream) {
     let stream = Rc::new(stream);
     let state = Rc::new(ConnectionState {
         active_at: Cell::new(runtime::now()),
         arriving: Cell::new(None),
+        unsent_since: Cell::new(None),
         in_flight: Cell::new(0),
         stopping: Cell::new(false),
         waker: RefCell::default(),
@@ -190,9 +213,11 @@ impl Connection {
                 self.start(frame, reservation)?;
                 continue;
             }
-            let stopped = poll_fn(|context| self.poll_stopping(context));
-            let reserved = self.reserve(&buffer, &mut large);
-            futures_lite::future::or(reserved, async { Ok(stopped.await) }).await?;
+            let stopped = async {
+                poll_fn(|context| self.poll_stopping(context)).await;
+                Ok(())
+            };
+            futures_lite::future::or(self.reserve(&buffer, &mut large), stopped).await?;
             if self.read_more(&mut buffer, large.as_mut()).await? == 0 {
                 return Ok(());
             }
@@ -228,8 +253,7 @@ impl Connection {
     /// would a large request behind it hold its memory.
     async fn only_produces_ahead(&self) {
         poll_fn(|context| {
-            let may_wait = |waiting: &Waiting| matches!(waiting.answer, InFlight::Later(_));
-            if !self.queue.borrow().iter().any(may_wait) {
+            if !self.queue.borrow().iter().any(Waiting::is_later) {
                 return Poll::Ready(());
             }
             *self.reader.borrow_mut() = Some(context.waker().clone());
@@ -302,7 +326,10 @@ impl Connection {
     /// Waits until another request may be taken on.
     async fn room_for_a_request(&self) {
         poll_fn(|context| {
-            let full = self.queue.borrow().len() >= REQUESTS_IN_FLIGHT_MAX
+            let queue = self.queue.borrow();
+            let later = queue.iter().filter(|waiting| waiting.is_later()).count();
+            let full = queue.len() >= REQUESTS_IN_FLIGHT_MAX
+                || later >= REQUESTS_LATER_MAX
                 || self.backlog_bytes.get() >= RESPONSE_BACKLOG_BYTES_MAX;
             if !full || self.state.stopping.get() {
                 return Poll::Ready(());
@@ -320,7 +347,7 @@ impl Connection {
 
     /// Sends answers in order until nothing more can come.
     async fn write_responses(&self) {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(self.server.services.answers.hold(0));
         loop {
             runtime::yield_if_needed().await;
             let more = poll_fn(|context| self.poll_gather(&mut out, context)).await;
@@ -340,6 +367,10 @@ impl Connection {
         while out.bytes < SEND_BYTES_TARGET && out.parts.len() < SEND_SLICES_MAX {
             let mut queue = self.queue.borrow_mut();
             let Some(head) = queue.front_mut() else { break };
+            if !out.parts.is_empty() && head.is_later() {
+                // It may wait in line for memory, and nobody would look at it while the client is sent to.
+                break;
+            }
             let Poll::Ready(outcome) = head.answer.poll(context) else { break };
             queue.pop_front();
             self.state.in_flight.set(queue.len());
@@ -380,11 +411,20 @@ impl Connection {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                Poll::Ready(Ok(sent)) => out.advance(sent),
+                Poll::Ready(Ok(sent)) => {
+                    self.state.unsent_since.set(None);
+                    out.advance(sent);
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let since = self.state.unsent_since.get();
+                    self.state.unsent_since.set(since.or_else(|| Some(runtime::now())));
+                    return Poll::Pending;
+                }
             }
         }
+        out.share.set(0);
+        self.state.active_at.set(runtime::now());
         self.backlog_bytes.set(0);
         wake(&self.reader);
         Poll::Ready(Ok(()))
@@ -392,16 +432,26 @@ impl Connection {
 }
 
 /// Answers on their way into the socket.
-#[derive(Default)]
 struct Outgoing {
     parts: VecDeque<Part>,
     sent_of_first: usize,
     bytes: usize,
+    /// The memory that they hold.
+    share: AnswerShare,
 }
 
 impl Outgoing {
+    fn new(share: AnswerShare) -> Outgoing {
+        Outgoing { parts: VecDeque::new(), sent_of_first: 0, bytes: 0, share }
+    }
+
     fn push(&mut self, response: Response) {
-        self.bytes += response.bytes();
+        let bytes = response.bytes();
+        self.bytes += bytes;
+        match response.share {
+            Some(share) => self.share.absorb(share),
+            None => self.share.set(self.share.bytes() + bytes),
+        }
         self.parts.extend(response.parts.into_iter().filter(|part| !part.is_empty()));
     }
 
@@ -414,6 +464,7 @@ impl Outgoing {
                 return;
             }
             sent -= rest;
+            self.share.give_back(first.len());
             self.sent_of_first = 0;
             self.parts.pop_front();
         }

@@ -3,7 +3,7 @@
 use super::Server;
 use crate::config::Config;
 use crate::control_plane::{ControlPlane, Controller, Endpoints};
-use crate::data_plane::SessionCache;
+use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::log::{LogOptions, ShardLog};
 use crate::probe::Probe;
 use crate::router::Services;
@@ -30,6 +30,7 @@ pub struct HostOptions {
     pub shards: u16,
     pub config: Config,
     pub receive_bytes_max: usize,
+    pub answer_bytes_max: usize,
     pub tail_cache_bytes: usize,
 }
 
@@ -39,6 +40,7 @@ impl Default for HostOptions {
             shards: 1,
             config: Config::default(),
             receive_bytes_max: 64 << 20,
+            answer_bytes_max: 256 << 20,
             tail_cache_bytes: 64 << 20,
         }
     }
@@ -56,7 +58,8 @@ fn address(shard: usize) -> SocketAddr {
 impl Host {
     pub async fn start(options: HostOptions) -> Host {
         create_directory_all("/data".as_ref()).await.unwrap();
-        let HostOptions { shards, config, receive_bytes_max, tail_cache_bytes } = options;
+        let HostOptions { shards, config, receive_bytes_max, answer_bytes_max, tail_cache_bytes } =
+            options;
         let config = Arc::new(config);
         let ends = mailbox::ends(usize::from(shards)).into_iter();
         let connecting = (0..shards).zip(ends).map(|(number, end)| async move {
@@ -78,8 +81,13 @@ impl Host {
                 SessionCache::new(config.fetch_sessions_max, 1 << 20, runtime::random_u64);
             let fetch_bytes_max = config.fetch_bytes_max;
             let at = address(shard.id.index());
-            let services =
-                Services { shard, control, sessions: Rc::new(sessions), fetch_bytes_max };
+            let services = Services {
+                shard,
+                control,
+                sessions: Rc::new(sessions),
+                answers: AnswerBudget::new(answer_bytes_max),
+                fetch_bytes_max,
+            };
             let server = Server::new(services, config.clone(), receive_bytes_max);
             let listener = Listener::bind(at, ListenOptions { shared: false, backlog: 512 });
             drop(runtime::spawn(server.clone().accept_from(listener.unwrap())));

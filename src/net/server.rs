@@ -77,7 +77,8 @@ impl Server {
         }
     }
 
-    /// Closes connections that have been idle, or that owe the rest of a large frame, for too long.
+    /// Closes connections that have been idle for too long, that owe the rest of a large frame, or that do
+    /// not take their answers.
     pub async fn sweep(self: Rc<Self>) {
         let idle_max = self.config.connection_idle_ms_max;
         while !self.stopping.get() {
@@ -86,9 +87,9 @@ impl Server {
             let overdue: Vec<_> = {
                 let connections = self.connections.borrow();
                 let is_overdue = |state: &&Rc<ConnectionState>| {
-                    let idle =
-                        state.in_flight.get() == 0 && now.since(state.active_at.get()) > idle_max;
+                    let idle = state.is_idle() && now.since(state.active_at.get()) > idle_max;
                     idle || state.owes_a_frame(now, self.budget.is_scarce())
+                        || state.owes_a_read(now, idle_max, self.services.answers.is_scarce())
                 };
                 connections.values().filter(is_overdue).cloned().collect()
             };

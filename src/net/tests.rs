@@ -1,6 +1,8 @@
 //! Connections of good and of bad clients, in the simulation.
 
-use super::harness::{Client, Host, HostOptions, fetch_request, produce_request};
+use super::harness::{
+    Client, Host, HostOptions, fetch_request, partitions_of, produce_request, record_bytes_of,
+};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_STILL_MAX, STILL_MAX_WHEN_SCARCE};
 use crate::runtime::sim::{NetworkOptions, Simulation, SimulationOptions, for_each_seed};
 use crate::runtime::{now, sleep, timeout};
@@ -142,6 +144,69 @@ fn a_large_request_behind_a_fetch_that_waits_holds_no_memory() {
         host.produce("t", 0, 1, 10).await;
         assert!(timeout(SECOND, client.receive()).await.is_some());
         assert!(timeout(SECOND, client.receive()).await.is_some());
+    });
+}
+
+/// A host whose answers come from the disk, and fetches of some 8 MB in all.
+async fn host_with_answers(answer_bytes_max: usize) -> (Host, FetchRequest) {
+    let options = HostOptions { answer_bytes_max, tail_cache_bytes: 1, ..HostOptions::default() };
+    let host = Host::start(options).await;
+    host.create("t", 4, &[]).await;
+    for index in 0..4 {
+        host.produce("t", index, 3, 900_000).await;
+    }
+    (host, fetch_request("t", &[(0, 0), (1, 0), (2, 0), (3, 0)]))
+}
+
+#[test]
+fn who_does_not_read_answers_takes_no_more_memory_than_there_is_and_not_for_long() {
+    for_each_seed(3, |seed| {
+        Simulation::new(seed).run(async {
+            let limit = 12 * MEBI;
+            let (host, fetch) = host_with_answers(limit).await;
+            let used = || host.servers[0].services.answers.used();
+            let ask = encode_request(&fetch, 12, 1, None).out;
+            let mut attackers = Vec::new();
+            for _ in 0..40 {
+                let client = host.client(0).await;
+                for _ in 0..3 {
+                    client.send(&ask).await.unwrap();
+                }
+                attackers.push(client);
+                sleep(SECOND / 100).await;
+                assert!(used() <= limit, "{}", used());
+            }
+            assert!(used() > limit / 2, "{}", used());
+            let before = now();
+            let answer = host.client(0).await.call(12, &fetch).await;
+            assert!(record_bytes_of(partitions_of(&answer)[0]) > 0);
+            // Each time that they stand still, as many as there is memory for are closed.
+            assert!(now().since(before) < 10 * STILL_MAX_WHEN_SCARCE, "{:?}", now().since(before));
+            sleep(10 * STILL_MAX_WHEN_SCARCE).await;
+            assert!(!host.servers[0].services.answers.is_scarce());
+            assert!(host.servers[0].connection_count() < 20);
+        });
+    });
+}
+
+#[test]
+fn who_reads_slowly_is_served_and_who_reads_nothing_is_closed_when_idle() {
+    Simulation::new(1).run(async {
+        let (host, fetch) = host_with_answers(64 * MEBI).await;
+        let idle_max = host.servers[0].config.connection_idle_ms_max;
+        let ask = encode_request(&fetch, 12, 1, None).out;
+        let (mut slow, still) = (host.client(0).await, host.client(0).await);
+        for client in [&slow, &still] {
+            client.send(&ask).await.unwrap();
+            client.send(&ask).await.unwrap();
+        }
+        sleep(idle_max - SECOND).await;
+        slow.receive().await.unwrap();
+        assert_eq!(host.servers[0].connection_count(), 2);
+        sleep(3 * SECOND).await;
+        assert_eq!(host.servers[0].connection_count(), 1);
+        slow.receive().await.unwrap();
+        assert_eq!(host.servers[0].services.answers.used(), 0);
     });
 }
 
