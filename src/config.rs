@@ -157,8 +157,9 @@ table! {
     num_partitions: u32 = 1, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
 
     /// Memory that one shard plans with: tail cache, request and response buffers. At it, sockets are
-    /// not read until some is free. auto: half of the host's memory, shared out among the shards,
-    /// 1 GiB for each at most.
+    /// not read and fetches wait until some is free, save that one request at a time may go beyond it, so that no two
+    /// wait for each other. auto: half of the host's memory, shared out among the shards, 1 GiB for
+    /// each at most.
     memory_per_shard_bytes: Option<u64> = None, auto(bytes(MEMORY_BYTES_MIN, 1 << 50));
 
     /// Share of a shard's memory that keeps recently written records for consumers near the end.
@@ -171,7 +172,9 @@ table! {
     /// Connections of one shard. At it, a new one is closed at once.
     connections_max: usize = 16_384, count(1, 1 << 20);
 
-    /// A connection without a request for this long is closed (Kafka's connections.max.idle.ms).
+    /// A connection without a request, or whose client takes nothing of its answers, for this long is
+    /// closed (Kafka's connections.max.idle.ms); after 5 seconds already while others wait for the memory
+    /// that its answers hold.
     connection_idle_ms_max: Duration = Duration::from_mins(10), duration(1000, DURATION_MS_MAX);
 
     /// Largest request; a larger one closes its connection (Kafka's socket.request.max.bytes).
@@ -181,7 +184,8 @@ table! {
     /// fetch.max.bytes on the broker).
     fetch_bytes_max: usize = limits::FETCH_BYTES_MAX, bytes(1024, limits::FRAME_BYTES_MAX);
 
-    /// Incremental fetch sessions of one shard (KIP-227). At it, the longest unused is evicted.
+    /// Incremental fetch sessions of one shard (KIP-227). At it, one that was unused for two minutes is
+    /// evicted; if there is none, the fetch is answered without a session.
     fetch_sessions_max: usize = limits::FETCH_SESSIONS_MAX, count(0, 1 << 20);
 
     /// An idempotent producer that was silent for this long is forgotten (Kafka's

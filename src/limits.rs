@@ -2,6 +2,8 @@
 //! happens at it. Constants only; those an operator may change are defaults of `config`. Working sizes of one
 //! file stand beside their use.
 
+use std::time::Duration;
+
 /// Direct I/O works in blocks of this size; buffers and file positions are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
 
@@ -22,6 +24,17 @@ pub const DESCRIBED_PARTITIONS_MAX: i32 = 2000;
 
 /// Smallest request frame: api key, api version, correlation id. A smaller one closes the connection.
 pub const FRAME_BYTES_MIN: usize = 8;
+
+/// A client that began a large request and sends no byte of the rest for this long is closed.
+pub const FRAME_STILL_MAX: Duration = Duration::from_secs(30);
+
+/// While others wait for the memory that a client's request or answer holds, it may stand still for this
+/// long only. Beyond it, the connection is closed.
+pub const STILL_MAX_WHEN_SCARCE: Duration = Duration::from_secs(5);
+
+/// What adds to that for a request: what has arrived of it, at this pace. A slower client is closed while
+/// others wait for memory, and only then.
+pub const FRAME_BYTES_PER_SECOND_MIN: usize = 256 * 1024;
 
 /// Largest record batch a topic may be configured to take. A larger one is MESSAGE_TOO_LARGE.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -73,6 +86,9 @@ pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 /// Requests one connection may have in flight. At it, its socket is not read.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
+/// Of these, requests that start only when their turn to answer comes: all but Produce. At it, the same.
+pub const REQUESTS_LATER_MAX: usize = 8;
+
 /// Bytes of responses that wait for a slow reader, per connection. At it, its socket is not read.
 pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -116,9 +132,22 @@ pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 /// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
-/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots.
-/// At it, the longest unused is evicted; its client starts a new one.
+/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots. At it, and
+/// at their share of the shard's memory, those are evicted that are not used any more; where there are
+/// none, a fetch is answered without a session.
 pub const FETCH_SESSIONS_MAX: usize = 1000;
+
+/// A fetch session unused for this long may make room for another, as Kafka's
+/// min.incremental.fetch.session.eviction.ms.
+pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_mins(2);
+
+/// How what the tail cache leaves of a shard's memory is shared out, in sixteenths: requests while they
+/// arrive (at it, sockets are not read), batches on their way to the disk (the same), answers until they
+/// are sent (at it, fetches wait), fetch sessions (at it, there are no more).
+pub const ARRIVING_SIXTEENTHS: usize = 8;
+pub const PENDING_SIXTEENTHS: usize = 4;
+pub const ANSWERS_SIXTEENTHS: usize = 3;
+pub const SESSIONS_SIXTEENTHS: usize = 1;
 
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -132,3 +161,6 @@ const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");
+const _: () = assert!(
+    ARRIVING_SIXTEENTHS + PENDING_SIXTEENTHS + ANSWERS_SIXTEENTHS + SESSIONS_SIXTEENTHS == 16
+);
