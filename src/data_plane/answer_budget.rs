@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// The most that one fetch is given of what is left, unless it needs more for a first batch: who comes
 /// next finds some too.
-const SHARE_OF_REST: usize = 16;
+const SHARE_OF_REST: usize = 4;
 
 /// One core's budget for answers.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ mod tests {
         Simulation::new(1).run(async {
             let budget = AnswerBudget::new(1000);
             let mut shares = vec![budget.take(10, 1000).await, budget.take(10, 1000).await];
-            assert_eq!([shares[0].bytes(), shares[1].bytes()], [62, 58]);
+            assert_eq!([shares[0].bytes(), shares[1].bytes()], [250, 187]);
             assert_eq!(budget.take(10, 50).await.bytes(), 50);
             shares[0].set(900);
             assert!(!budget.is_scarce());
@@ -121,7 +121,7 @@ mod tests {
             shares[0].set(0);
             let other = shares.pop().unwrap();
             shares[0].absorb(other);
-            assert_eq!((shares[0].bytes(), budget.used()), (58, 58));
+            assert_eq!((shares[0].bytes(), budget.used()), (187, 187));
             drop(shares);
             assert_eq!((budget.used(), budget.is_scarce()), (0, false));
             assert_eq!(budget.take(5000, 9000).await.bytes(), 1000, "all that there is");
