@@ -108,7 +108,7 @@ mod tests {
             let mut shares = vec![budget.take(10, 1000).await, budget.take(10, 1000).await];
             assert_eq!([shares[0].bytes(), shares[1].bytes()], [250, 187]);
             assert_eq!(budget.take(10, 50).await.bytes(), 50);
-            shares[0].set(900);
+            shares[0].set(800);
             assert!(!budget.is_scarce());
             let waiting = spawn({
                 let budget = budget.clone();
