@@ -5,8 +5,10 @@
 
 use crate::config::Config;
 use crate::control_plane::{ControlPlane, Controller, Endpoints};
-use crate::data_plane::SessionCache;
-use crate::limits::SHARDS_MAX;
+use crate::data_plane::{AnswerBudget, SessionCache};
+use crate::limits::{
+    ANSWERS_SIXTEENTHS, ARRIVING_SIXTEENTHS, PENDING_SIXTEENTHS, SESSIONS_SIXTEENTHS, SHARDS_MAX,
+};
 use crate::log::{LogOptions, ShardLog};
 use crate::net::Server;
 use crate::probe::Probe;
@@ -175,8 +177,7 @@ fn log_options(start: &ShardStart) -> LogOptions {
     LogOptions {
         files_open_max: start.open_files_max,
         tail_cache_bytes: tail,
-        // What is left is shared by arriving requests, pending batches and answers.
-        pending_bytes_max: (start.memory_bytes - tail) / 4,
+        pending_bytes_max: (start.memory_bytes - tail) / 16 * PENDING_SIXTEENTHS,
         producer_expiration_ms: i64::try_from(expiration).unwrap_or(i64::MAX),
         ..LogOptions::new(config.data_dir.clone())
     }
@@ -221,14 +222,17 @@ async fn serve(
         return Err(BrokerError(error.to_string()));
     }
     let control = ControlPlane::new(shard.clone(), config.clone(), start.endpoints.clone());
+    let sixteenth = (start.memory_bytes - shard.log.options.tail_cache_bytes) / 16;
+    let session_bytes = sixteenth * SESSIONS_SIXTEENTHS;
+    let sessions = SessionCache::new(config.fetch_sessions_max, session_bytes, runtime::random_u64);
     let services = Services {
         shard: shard.clone(),
         control,
-        sessions: Rc::new(SessionCache::new(config.fetch_sessions_max, runtime::random_u64)),
+        sessions: Rc::new(sessions),
+        answers: AnswerBudget::new(sixteenth * ANSWERS_SIXTEENTHS),
         fetch_bytes_max: config.fetch_bytes_max,
     };
-    let tail = shard.log.options.tail_cache_bytes;
-    let server = Server::new(services, config.clone(), (start.memory_bytes - tail) / 2);
+    let server = Server::new(services, config.clone(), sixteenth * ARRIVING_SIXTEENTHS);
     if shard.id != ShardId::CONTROLLER && !wait_for_image(shard).await {
         return finish(shard, &server, config).await;
     }

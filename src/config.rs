@@ -157,8 +157,9 @@ table! {
     num_partitions: u32 = 1, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
 
     /// Memory that one shard plans with: tail cache, request and response buffers. At it, sockets are
-    /// not read until some is free. auto: half of the host's memory, shared out among the shards,
-    /// 1 GiB for each at most.
+    /// not read and fetches wait until some is free, save that one request at a time may go beyond it, so that no two
+    /// wait for each other. auto: half of the host's memory, shared out among the shards, 1 GiB for
+    /// each at most.
     memory_per_shard_bytes: Option<u64> = None, auto(bytes(MEMORY_BYTES_MIN, 1 << 50));
 
     /// Share of a shard's memory that keeps recently written records for consumers near the end.
@@ -171,7 +172,9 @@ table! {
     /// Connections of one shard. At it, a new one is closed at once.
     connections_max: usize = 16_384, count(1, 1 << 20);
 
-    /// A connection without a request for this long is closed (Kafka's connections.max.idle.ms).
+    /// A connection without a request, or whose client takes nothing of its answers, for this long is
+    /// closed (Kafka's connections.max.idle.ms); after 5 seconds already while others wait for the memory
+    /// that its answers hold.
     connection_idle_ms_max: Duration = Duration::from_mins(10), duration(1000, DURATION_MS_MAX);
 
     /// Largest request; a larger one closes its connection (Kafka's socket.request.max.bytes).
@@ -181,7 +184,8 @@ table! {
     /// fetch.max.bytes on the broker).
     fetch_bytes_max: usize = limits::FETCH_BYTES_MAX, bytes(1024, limits::FRAME_BYTES_MAX);
 
-    /// Incremental fetch sessions of one shard (KIP-227). At it, the longest unused is evicted.
+    /// Incremental fetch sessions of one shard (KIP-227). At it, one that was unused for two minutes is
+    /// evicted; if there is none, the fetch is answered without a session.
     fetch_sessions_max: usize = limits::FETCH_SESSIONS_MAX, count(0, 1 << 20);
 
     /// An idempotent producer that was silent for this long is forgotten (Kafka's
@@ -195,7 +199,8 @@ table! {
     /// appended, a checkpoint is written.
     recovery_bytes_max: u64 = 256 << 20, bytes(1 << 20, 1 << 40);
 
-    /// How often retention looks for segments to delete (Kafka's log.retention.check.interval.ms).
+    /// No effect yet, as there is no retention: how often it looks for segments to delete (Kafka's
+    /// log.retention.check.interval.ms).
     retention_check_ms: Duration = Duration::from_mins(5), duration(1, DURATION_MS_MAX);
 }
 
@@ -209,14 +214,16 @@ table! {
     /// A segment is sealed at this age (segment.ms).
     segment_ms: Duration = WEEK, duration(1, DURATION_MS_MAX);
 
-    /// Up to this much is taken off `segment_ms` at random, so that not all roll at once
+    /// No effect yet: up to this much is taken off `segment_ms` at random, so that not all roll at once
     /// (segment.jitter.ms).
     segment_jitter_ms: Duration = Duration::ZERO, duration(0, DURATION_MS_MAX);
 
-    /// Segments older than this are deleted (retention.ms); -1: never.
+    /// No effect yet, as there is no retention: segments older than this are deleted (retention.ms);
+    /// -1: never.
     retention_ms: Option<Duration> = Some(WEEK), unlimited(duration(0, DURATION_MS_MAX));
 
-    /// Oldest segments are deleted while a partition is larger than this (retention.bytes); -1: never.
+    /// No effect yet, as there is no retention: oldest segments are deleted while a partition is larger
+    /// than this (retention.bytes); -1: never.
     retention_bytes: Option<u64> = None, unlimited(bytes(0, i64::MAX as u64));
 
     /// Largest record batch (max.message.bytes); a larger one is refused.
@@ -225,7 +232,8 @@ table! {
     /// Bytes of records between two entries of the offset index (index.interval.bytes).
     index_interval_bytes: u64 = 4096, bytes(1, i32::MAX as u64);
 
-    /// Largest offset index of a segment (segment.index.bytes); a segment whose index is full is sealed.
+    /// No effect yet: largest offset index of a segment (segment.index.bytes); a segment whose index is
+    /// full is sealed.
     segment_index_bytes: u64 = 10 << 20, bytes(1024, i32::MAX as u64);
 
     /// Whose clock stamps the records (message.timestamp.type).
@@ -241,7 +249,8 @@ table! {
     message_timestamp_after_ms_max: Option<Duration> = Some(Duration::from_hours(1)),
         unlimited(duration(0, DURATION_MS_MAX));
 
-    /// Files of deleted segments and topics stay this long, renamed (file.delete.delay.ms).
+    /// No effect yet, files are deleted at once: those of deleted segments and topics stay this long,
+    /// renamed (file.delete.delay.ms).
     file_delete_delay_ms: Duration = Duration::from_mins(1), duration(0, DURATION_MS_MAX);
 }
 
@@ -385,6 +394,21 @@ mod tests {
             assert_eq!(config, defaults, "{}", key.path());
         }
         assert_eq!(defaults.disagreements(), []);
+    }
+
+    #[test]
+    fn what_is_only_kept_for_clients_says_so() {
+        let kept: Vec<String> =
+            keys().filter(|key| key.help().starts_with("No effect yet")).map(Key::path).collect();
+        let expected = [
+            "retention_check_ms",
+            "log.segment_jitter_ms",
+            "log.retention_ms",
+            "log.retention_bytes",
+            "log.segment_index_bytes",
+            "log.file_delete_delay_ms",
+        ];
+        assert_eq!(kept, expected);
     }
 
     #[test]

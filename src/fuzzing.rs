@@ -27,7 +27,7 @@ pub fn frame(input: &[u8]) {
                 Err(_) => return,
             }
         }
-        assert!(buffer.make_room() <= (2 << 20).max(buffer.bytes.len()));
+        assert!(buffer.make_room(buffer.bytes.len() + 1) <= (2 << 20).max(buffer.bytes.len()));
     }
     assert_eq!(buffer.bytes, stream[cut..]);
 }

@@ -1,5 +1,8 @@
-//! Every bound of the broker in one place: what it limits and what happens at it.
-//! Constants only; those an operator may change are defaults of `config`.
+//! What clients and disks may make the broker do or hold, in one place: what each bound limits and what
+//! happens at it. Constants only; those an operator may change are defaults of `config`. Working sizes of one
+//! file stand beside their use.
+
+use std::time::Duration;
 
 /// Direct I/O works in blocks of this size; buffers and file positions are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
@@ -7,8 +10,31 @@ pub const BLOCK_BYTES: usize = 4096;
 /// Largest request frame, as Kafka's socket.request.max.bytes. A larger one closes the connection.
 pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 
+/// Largest body of a request that is neither Produce nor Fetch: it names things, a quarter of a million
+/// partitions at least, and its answer takes many times its size in memory. A larger one closes the connection.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Memory that the settings in the answer to one DescribeConfigs may take. A resource that is named beyond it
+/// is POLICY_VIOLATION: the client asks for it in another request.
+pub const DESCRIBED_CONFIGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Partitions in one answer to DescribeTopicPartitions, as Kafka's max.request.partition.size.limit, and beside
+/// them topics that are not there. At it, the page ends; the client asks for the next.
+pub const DESCRIBED_PARTITIONS_MAX: i32 = 2000;
+
 /// Smallest request frame: api key, api version, correlation id. A smaller one closes the connection.
 pub const FRAME_BYTES_MIN: usize = 8;
+
+/// A client that began a large request and sends no byte of the rest for this long is closed.
+pub const FRAME_STILL_MAX: Duration = Duration::from_secs(30);
+
+/// While others wait for the memory that a client's request or answer holds, it may stand still for this
+/// long only. Beyond it, the connection is closed.
+pub const STILL_MAX_WHEN_SCARCE: Duration = Duration::from_secs(5);
+
+/// What adds to that for a request: what has arrived of it, at this pace. A slower client is closed while
+/// others wait for memory, and only then.
+pub const FRAME_BYTES_PER_SECOND_MIN: usize = 256 * 1024;
 
 /// Largest record batch a topic may be configured to take. A larger one is MESSAGE_TOO_LARGE.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -29,11 +55,39 @@ pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Memory that arrays decoded from a frame may take for each of its bytes, and what is always free. Beyond it
+/// the connection closes. Honest messages need about 5; the extreme is a Metadata request for topics of
+/// four-letter names, 48 bytes for 6 on the wire.
+pub const DECODED_BYTES_PER_FRAME_BYTE_MAX: usize = 8;
+pub const DECODED_BYTES_FREE: usize = 64 * 1024;
+
+/// Changes of the cluster-wide facts that are written together. More wait for the next time.
+pub const CONTROL_GROUP_MAX: usize = 1024;
+
+/// Partitions that one DeleteRecords, and one OffsetForLeaderEpoch, works on at once; others wait their turn.
+pub const DELETE_RECORDS_MAX: usize = 1024;
+pub const EPOCH_LOOKUPS_MAX: usize = 256;
+
+/// Partitions that one ListOffsets looks up by time at once.
+pub const TIME_LOOKUPS_MAX: usize = 32;
+
+/// Batches that such a lookup opens at most. More than one is opened only when headers claim times that no
+/// record has; a producer that wrote thousands of such finds nothing.
+pub const TIME_LOOKUP_BATCHES_MAX: usize = 1000;
+
+/// Bytes of records that such a lookup decompresses of one batch, while nothing else runs on the core, and
+/// that all lookups of one request do. Beyond either, the answer is the batch's first offset: never too late.
+pub const TIME_LOOKUP_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const TIME_LOOKUP_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
 /// Largest response of a fetch, as Kafka's fetch.max.bytes on the broker (57,671,680).
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 
 /// Requests one connection may have in flight. At it, its socket is not read.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+
+/// Of these, requests that start only when their turn to answer comes: all but Produce. At it, the same.
+pub const REQUESTS_LATER_MAX: usize = 8;
 
 /// Bytes of responses that wait for a slow reader, per connection. At it, its socket is not read.
 pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -52,6 +106,14 @@ pub const SHARDS_MAX: usize = 1024;
 /// Kafka's longest legal topic name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// Longest string of the protocol, as Kafka's clients read it. A longer one that a client sends closes the
+/// connection, a longer text of ours is cut there.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Longest value of a topic's setting: what can be told to a client, and kept in the metadata log, whole.
+/// A longer one is INVALID_CONFIG.
+pub const CONFIG_VALUE_BYTES_MAX: usize = STRING_BYTES_MAX;
+
 /// Partitions one topic may have, and one host may hold. Beyond it: INVALID_PARTITIONS.
 pub const TOPIC_PARTITIONS_MAX: usize = 100_000;
 pub const PARTITIONS_MAX: usize = 1_000_000;
@@ -60,21 +122,45 @@ pub const PARTITIONS_MAX: usize = 1_000_000;
 /// sealed before theirs is (segment.index.bytes).
 pub const INDEX_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Partitions that one request makes, as Kafka's controller. Beyond it nothing is made: POLICY_VIOLATION; but
+/// of the topics that Metadata makes unasked, the first are, and the client asks again for the others.
+pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
+
 /// Batches remembered per idempotent producer (KIP-98).
 pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 
 /// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
-/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots.
-/// At it, the longest unused is evicted; its client starts a new one.
+/// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots. At it, and
+/// at their share of the shard's memory, those are evicted that are not used any more; where there are
+/// none, a fetch is answered without a session.
 pub const FETCH_SESSIONS_MAX: usize = 1000;
+
+/// A fetch session unused for this long may make room for another, as Kafka's
+/// min.incremental.fetch.session.eviction.ms.
+pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_mins(2);
+
+/// How what the tail cache leaves of a shard's memory is shared out, in sixteenths: requests while they
+/// arrive (at it, sockets are not read), batches on their way to the disk (the same), answers until they
+/// are sent (at it, fetches wait), fetch sessions (at it, there are no more).
+pub const ARRIVING_SIXTEENTHS: usize = 8;
+pub const PENDING_SIXTEENTHS: usize = 4;
+pub const ANSWERS_SIXTEENTHS: usize = 3;
+pub const SESSIONS_SIXTEENTHS: usize = 1;
 
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
+const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
+const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
+const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");
+const _: () = assert!(
+    ARRIVING_SIXTEENTHS + PENDING_SIXTEENTHS + ANSWERS_SIXTEENTHS + SESSIONS_SIXTEENTHS == 16
+);

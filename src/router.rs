@@ -4,7 +4,7 @@
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::data_plane::fetch;
 use crate::data_plane::produce::{self, ProduceInFlight};
-use crate::data_plane::{Response, SessionCache};
+use crate::data_plane::{AnswerBudget, Response, SessionCache};
 use crate::shard::Shard;
 use crate::wire::api::{FetchRequest, ProduceRequest};
 use crate::wire::{ApiKey, Decoder, ErrorCode, RequestHeader, WireError};
@@ -20,6 +20,7 @@ pub struct Services {
     pub shard: Rc<Shard>,
     pub control: Rc<ControlPlane>,
     pub sessions: Rc<SessionCache>,
+    pub answers: Rc<AnswerBudget>,
     /// Bytes that one fetch answers with at most.
     pub fetch_bytes_max: usize,
 }
@@ -78,9 +79,9 @@ pub fn route(
         ApiKey::Fetch => {
             let request = FetchRequest::decode(&mut decoder, version)?;
             let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
-            let limit = services.fetch_bytes_max;
+            let (answers, limit) = (services.answers.clone(), services.fetch_bytes_max);
             Ok(InFlight::Later(Box::pin(async move {
-                Ok(fetch::fetch(shard, sessions, header, request, limit).await)
+                Ok(fetch::fetch(shard, sessions, answers, header, request, limit).await)
             })))
         }
         _ => {

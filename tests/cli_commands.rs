@@ -126,7 +126,7 @@ fn a_cluster_that_is_not_there_is_one_sentence() {
 #[test]
 fn a_port_and_a_directory_have_one_broker() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let shown = |folder: &tempfile::TempDir| folder.path().display().to_string();
+    let shown = |folder: &tempfile::TempDir| folder.path().join("data").display().to_string();
     let broker = Broker::start(first.path(), &["--cpus", "0"]);
     let listen = broker.bootstrap();
     let other = ["serve", "--listen", &listen, "--data-dir", &shown(&second)];
@@ -175,7 +175,7 @@ fn records_come_out_as_they_went_in() {
         session.a_reader_may_go_away();
         session.following_sees_what_comes();
         broker.stop();
-        dump_shows_segments(folder.path());
+        dump_shows_segments(&folder.path().join("data"));
     }
 }
 

@@ -213,7 +213,7 @@ fn a_second_broker_on_the_same_data_is_refused() {
     let broker = Broker::start(directory.path(), &["--cpus", "0"]);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_corelog"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(directory.path())
+        .arg(directory.path().join("data"))
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -13,10 +13,10 @@ use std::io::Write;
 /// Create, list, describe, alter and delete topics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  corelog topic create flights --partitions 8 --config retention.ms=604800000
+  corelog topic create flights --partitions 8 --config max.message.bytes=2000000
   corelog topic list
   corelog topic describe flights
-  corelog topic alter flights --partitions 16 --set max.message.bytes=2000000 --unset retention.ms
+  corelog topic alter flights --partitions 16 --set message.timestamp.type=LogAppendTime --unset max.message.bytes
   corelog topic delete flights")]
 pub struct Topic {
     #[command(flatten)]

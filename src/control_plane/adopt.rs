@@ -4,6 +4,11 @@
 //! Kafka's `<topic>-<n>/partition.metadata` names the topic's id, `leader-epoch-checkpoint` its epochs,
 //! and `log-start-offset-checkpoint` beside the folders what was deleted. Nothing of Kafka's is removed,
 //! and an adopted topic keeps all its records until its operator sets a retention.
+//!
+//! The checkpoint of epochs may be missing or behind, so the batches are asked too (`last_segment`): the
+//! epoch that Metadata tells is never older than what the log will find.
+
+mod last_segment;
 
 use super::configs::Overrides;
 use super::controller::StartError;
@@ -14,16 +19,22 @@ use super::topic_name;
 use crate::limits::TOPIC_PARTITIONS_MAX;
 use crate::log::small_file;
 use crate::runtime::{self, DirectoryEntry};
+use crate::shard::control::PRODUCER_ID_BLOCK;
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
 use crate::types::{Offset, TopicId};
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
+use last_segment::LastSegment;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// `partition.metadata` is two short lines, a checkpoint a line per epoch or partition.
 const METADATA_BYTES_MAX: usize = 4096;
 const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+/// Above every producer id that Apache Kafka gave out.
+const ADOPTED_IDS_MIN: i64 = 1 << 32;
+const ADOPTED_IDS_BITS: u32 = 52;
 /// Folders looked into at the same time.
 const LOOKS_MAX: usize = 32;
 
@@ -40,6 +51,8 @@ struct FoundTopic {
     name: String,
     /// By index: leader epoch and log start.
     partitions: BTreeMap<i32, (i32, Offset)>,
+    /// Transactions were written to one of its partitions.
+    is_transactional: bool,
 }
 
 /// A partition's folder, by its name.
@@ -82,16 +95,24 @@ pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> 
         return Ok(found);
     }
     let starts = read_log_starts(directory).await?;
-    for (id, folder) in unknown {
-        let epoch = read_leader_epoch(&directory.join(&folder.name)).await?;
+    let mut looks = stream::iter(unknown)
+        .map(|(id, folder)| async move {
+            let path = directory.join(&folder.name);
+            let looks = try_join(read_leader_epoch(&path), last_segment::read(&path));
+            (looks.await, id, folder)
+        })
+        .buffered(LOOKS_MAX);
+    while let Some((looked, id, folder)) = looks.next().await {
+        let (epoch, mut last) = looked?;
+        last.leader_epoch = last.leader_epoch.max(epoch);
         let start = starts.get(&folder.name).copied().unwrap_or(Offset::ZERO);
-        found.add(id, folder, epoch, start);
+        found.add(id, folder, last, start);
     }
     Ok(found)
 }
 
 impl Found {
-    fn add(&mut self, id: TopicId, folder: Folder, epoch: i32, start: Offset) {
+    fn add(&mut self, id: TopicId, folder: Folder, last: LastSegment, start: Offset) {
         let Folder { name, topic, index } = folder;
         let same_name = self.topics.iter().find(|(_, found)| found.name == topic);
         if same_name.is_some_and(|(known, _)| *known != id) {
@@ -99,13 +120,22 @@ impl Found {
                 "not adopted: folders of this topic name several topic ids");
             return;
         }
-        let new = || FoundTopic { name: topic, partitions: BTreeMap::new() };
-        self.topics.entry(id).or_insert_with(new).partitions.insert(index, (epoch, start));
+        let new =
+            || FoundTopic { name: topic, partitions: BTreeMap::new(), is_transactional: false };
+        let found = self.topics.entry(id).or_insert_with(new);
+        found.is_transactional |= last.is_transactional;
+        found.partitions.insert(index, (last.leader_epoch, start));
     }
 
-    /// The records that make topics of what Kafka left.
-    pub fn adopted(&self, shards: u16) -> Vec<Record> {
-        self.topics.iter().filter_map(|(id, topic)| topic.record(*id, shards)).collect()
+    /// The records that make topics of what Kafka left, after one that keeps new producers apart from
+    /// those that wrote there.
+    pub fn adopted(&self, shards: u16, next_producer_id: i64) -> Vec<Record> {
+        let topics = self.topics.iter().filter_map(|(id, topic)| topic.record(*id, shards));
+        let mut records: Vec<Record> = topics.collect();
+        if !records.is_empty() {
+            records.insert(0, Record::Ids(producer_ids_from(next_producer_id)));
+        }
+        records
     }
 
     /// Frees the folders of deleted topics.
@@ -149,9 +179,32 @@ impl FoundTopic {
         }
         tracing::info!(topic = %name, topic_id = %id, partitions = adopted,
             "adopted a topic of Apache Kafka, with retention.ms=-1 until it is set");
+        if self.is_transactional {
+            tracing::warn!(topic = %name,
+                "there are no transactions yet: this topic's records are served as if all of them were \
+                 committed, those of aborted and unfinished transactions too");
+        }
         let overrides: Overrides = [("retention.ms".to_string(), "-1".to_string())].into();
         Some(Record::Created { id, name: name.clone(), partitions, overrides })
     }
+}
+
+/// Where the ids of new producers begin once logs were adopted, given where they began before.
+///
+/// An adopted log remembers the producers that wrote it. Whoever got one of their ids anew would have its
+/// first batch taken for a retry: acknowledged, and never stored. Which ids those are, only a walk over
+/// every log would say, so the new ones begin where none of them can lie in practice:
+/// - Apache Kafka counts ids up from 0, one for each start of a producer: fewer than 2^32 in any cluster.
+/// - Another corelog, or this one before its metadata log was lost, gave out few ids from 0 on or from a
+///   random place of its own. With a million ids on both sides, two random places among 2^52 overlap once
+///   in two thousand million adoptions.
+///
+/// The random step is small enough for thousands of adoptions, and for the first ones to stay exact in tools
+/// that keep numbers as doubles.
+fn producer_ids_from(next: i64) -> i64 {
+    let step = (runtime::random_u64() >> (64 - ADOPTED_IDS_BITS)).cast_signed();
+    let least = next.max(ADOPTED_IDS_MIN);
+    least.saturating_add(step / PRODUCER_ID_BLOCK * PRODUCER_ID_BLOCK)
 }
 
 /// `<topic>-<n>`; none for anything else, and for Kafka's own topics.

@@ -3,6 +3,7 @@
 use super::configs::{self, Overrides};
 use super::create_topics::{Refusal, code_of};
 use super::{ControlPlane, resource};
+use crate::runtime;
 use crate::shard::control::{ConfigsChange, ControlReply, ControlRequest};
 use crate::wire::api::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -28,6 +29,7 @@ pub async fn handle(
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
         });
+        runtime::yield_if_needed().await;
     }
     AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }
 }

@@ -86,13 +86,13 @@ broker_keys! {
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
     "log.cleanup.policy", List, |_| Some("delete".into()),
-        "What becomes of old segments.";
+        "No effect yet: what becomes of old segments.";
     "log.dirs", List, |c| Some(c.data_dir.display().to_string()),
         "Directory of all data.";
     "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
         "Bytes of records between two entries of the offset index.";
     "log.index.size.max.bytes", Int, |c| Some(c.log.segment_index_bytes.to_string()),
-        "Largest offset index of a segment.";
+        "No effect yet: largest offset index of a segment.";
     "log.message.timestamp.after.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_after_ms_max)),
         "How far a record's timestamp may lie ahead of the broker's clock.";
     "log.message.timestamp.before.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_before_ms_max)),
@@ -100,23 +100,23 @@ broker_keys! {
     "log.message.timestamp.type", Text, |c| Some(super::configs::timestamp_type(c).into()),
         "Whose clock stamps the records.";
     "log.retention.bytes", Long, |c| Some(c.log.retention_bytes.map_or("-1".into(), |b| b.to_string())),
-        "Oldest segments are deleted while a partition is larger than this; -1: never.";
+        "No effect yet: oldest segments are deleted while a partition is larger than this; -1: never.";
     "log.retention.check.interval.ms", Long, |c| Some(milliseconds(c.retention_check_ms)),
-        "How often retention looks for segments to delete.";
+        "No effect yet: how often retention looks for segments to delete.";
     "log.retention.hours", Int, |_| Some("168".into()),
-        "Segments older than this are deleted, unless log.retention.ms says otherwise.";
+        "No effect yet: segments older than this are deleted, unless log.retention.ms says otherwise.";
     "log.retention.ms", Long, |c| when_chosen(c, |log| or_never(log.retention_ms)),
-        "Segments older than this are deleted; -1: never.";
+        "No effect yet: segments older than this are deleted; -1: never.";
     "log.roll.hours", Int, |_| Some("168".into()),
         "A segment is sealed at this age, unless log.roll.ms says otherwise.";
     "log.roll.jitter.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_jitter_ms)),
-        "Up to this much is taken off a segment's age at random.";
+        "No effect yet: up to this much is taken off a segment's age at random.";
     "log.roll.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_ms)),
         "A segment is sealed at this age.";
     "log.segment.bytes", Int, |c| Some(c.log.segment_bytes.to_string()),
         "A segment is sealed at this size.";
     "log.segment.delete.delay.ms", Long, |c| Some(milliseconds(c.log.file_delete_delay_ms)),
-        "How long files of deleted segments stay, renamed.";
+        "No effect yet, files are deleted at once: how long those of deleted segments stay, renamed.";
     "max.connections", Int, |c| Some(c.connections_max.to_string()),
         "Connections of one core.";
     "max.incremental.fetch.session.cache.slots", Int, |c| Some(c.fetch_sessions_max.to_string()),

@@ -5,10 +5,10 @@
 //! (because there is one replica, or because the feature comes later) is checked, kept and shown.
 
 use crate::config::{Config, TimestampType};
-use crate::limits::{BATCH_BYTES_MAX, INDEX_FILE_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, INDEX_FILE_BYTES_MAX};
 use crate::log::LogConfig;
 use crate::shard::control::{ConfigOperation, ConfigsChange};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 /// What was set for a topic.
@@ -54,12 +54,11 @@ impl Kind {
         matches!(self, Kind::List(_) | Kind::TextList)
     }
 
-    /// The value as it is kept.
+    /// The value as it is kept, from one without space around it.
     ///
     /// # Errors
     /// What is wrong with it, as Kafka says it.
     fn check(self, text: &str) -> Result<String, String> {
-        let text = text.trim();
         let at_least = |least: &dyn std::fmt::Display| format!("Value must be at least {least}");
         let at_most = |most: &dyn std::fmt::Display| format!("Value must be no more than {most}");
         match self {
@@ -145,8 +144,16 @@ pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
 /// The message that Kafka answers INVALID_CONFIG with.
 pub fn check_topic_value(name: &str, value: &str) -> Result<String, String> {
     let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let kept = value.trim();
+    if kept.len() > CONFIG_VALUE_BYTES_MAX {
+        return Err(format!(
+            "Invalid value for configuration {name}: {} bytes where {CONFIG_VALUE_BYTES_MAX} are \
+             allowed",
+            kept.len()
+        ));
+    }
     key.kind
-        .check(value)
+        .check(kept)
         .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
 }
 
@@ -220,14 +227,14 @@ fn merge(
     if !key.kind.is_list() {
         return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
     }
-    let list = value_of(overrides, config, name);
-    let mut list: Vec<&str> = elements(&list).collect();
-    for element in elements(value) {
-        match operation {
-            ConfigOperation::Subtract(_) => list.retain(|there| *there != element),
-            _ if list.contains(&element) => {}
-            _ => list.push(element),
-        }
+    let current = value_of(overrides, config, name);
+    let mut list: Vec<&str> = elements(&current).collect();
+    if let ConfigOperation::Subtract(_) = operation {
+        let gone: HashSet<&str> = elements(value).collect();
+        list.retain(|element| !gone.contains(element));
+    } else {
+        let mut there: HashSet<&str> = list.iter().copied().collect();
+        list.extend(elements(value).filter(|element| there.insert(element)));
     }
     let list = list.join(",");
     overrides.insert(name.to_string(), check_topic_value(name, &list)?);
@@ -308,7 +315,7 @@ const DURABILITIES: &[&str] = &["fsync", "write", "memory"];
 
 topic_keys! {
     "cleanup.policy", Kind::List(POLICIES), Some("log.cleanup.policy"), |_| "delete".into(),
-        "What becomes of old segments: deleted by retention, compacted to the last record of each key, or both.";
+        "With compact, records need keys. No other effect yet: nothing is deleted or compacted.";
     "compression.gzip.level", Kind::Int(-1, 9), Some("compression.gzip.level"), |_| "-1".into(),
         "Kept for clients; records are stored as they were produced.";
     "compression.lz4.level", Kind::Int(1, 17), Some("compression.lz4.level"), |_| "9".into(),
@@ -320,10 +327,10 @@ topic_keys! {
     "corelog.durability", Kind::OneOf(DURABILITIES), Some("durability"), |c| c.durability.to_string(),
         "What an acknowledgement promises. fsync: survives power loss; write: survives the process; memory: nothing.";
     "delete.retention.ms", Kind::Long(0), Some("log.cleaner.delete.retention.ms"), |_| "86400000".into(),
-        "How long compaction keeps the markers of deleted keys.";
+        "No effect yet: how long compaction keeps the markers of deleted keys.";
     "file.delete.delay.ms", Kind::Long(0), Some("log.segment.delete.delay.ms"),
         |c| milliseconds(c.log.file_delete_delay_ms),
-        "How long files of deleted segments stay, renamed.";
+        "No effect yet, files are deleted at once: how long those of deleted segments stay, renamed.";
     "flush.messages", Kind::Long(1), Some("log.flush.interval.messages"), |_| i64::MAX.to_string(),
         "Kept for clients; corelog.durability says when records are on stable storage.";
     "flush.ms", Kind::Long(0), Some("log.flush.interval.ms"), |_| i64::MAX.to_string(),
@@ -340,7 +347,7 @@ topic_keys! {
     "local.retention.ms", Kind::Long(-2), Some("log.local.retention.ms"), |_| "-2".into(),
         "Kept for clients; there is no tiered storage.";
     "max.compaction.lag.ms", Kind::Long(1), Some("log.cleaner.max.compaction.lag.ms"), |_| i64::MAX.to_string(),
-        "How long a record may stay uncompacted.";
+        "No effect yet: how long a record may stay uncompacted.";
     "max.message.bytes", Kind::Int(0, BATCH_BYTES_MAX as i32), Some("message.max.bytes"),
         |c| c.log.max_message_bytes.to_string(),
         "Largest record batch; a larger one is refused.";
@@ -354,9 +361,9 @@ topic_keys! {
         |c| timestamp_type(c).into(),
         "Whose clock stamps the records: the producer's or the broker's.";
     "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), |_| "0.5".into(),
-        "How much of a log may be uncompacted.";
+        "No effect yet: how much of a log may be uncompacted.";
     "min.compaction.lag.ms", Kind::Long(0), Some("log.cleaner.min.compaction.lag.ms"), |_| "0".into(),
-        "How long a record stays uncompacted at least.";
+        "No effect yet: how long a record stays uncompacted at least.";
     "min.insync.replicas", Kind::Int(1, INT), Some("min.insync.replicas"), |_| "1".into(),
         "Kept for clients; there is one replica.";
     "preallocate", Kind::Boolean, Some("log.preallocate"), |_| "false".into(),
@@ -368,17 +375,17 @@ topic_keys! {
     "remote.storage.enable", Kind::Boolean, None, |_| "false".into(),
         "Kept for clients; there is no tiered storage.";
     "retention.bytes", Kind::Long(i64::MIN), Some("log.retention.bytes"), |c| or_never(c.log.retention_bytes),
-        "Oldest segments are deleted while a partition is larger than this; -1: never.";
+        "No effect yet: oldest segments are deleted while a partition is larger than this; -1: never.";
     "retention.ms", Kind::Long(-1), Some("log.retention.ms"),
         |c| or_never(c.log.retention_ms.map(milliseconds)),
-        "Segments older than this are deleted; -1: never.";
+        "No effect yet: segments older than this are deleted; -1: never.";
     "segment.bytes", Kind::Int(1 << 20, INT), Some("log.segment.bytes"), |c| c.log.segment_bytes.to_string(),
         "A segment is sealed at this size.";
     "segment.index.bytes", Kind::Int(4, INT), Some("log.index.size.max.bytes"),
         |c| c.log.segment_index_bytes.to_string(),
-        "Largest offset index of a segment.";
+        "No effect yet: largest offset index of a segment.";
     "segment.jitter.ms", Kind::Long(0), Some("log.roll.jitter.ms"), |c| milliseconds(c.log.segment_jitter_ms),
-        "Up to this much is taken off segment.ms at random, so that not all roll at once.";
+        "No effect yet: up to this much is taken off segment.ms at random, so that not all roll at once.";
     "segment.ms", Kind::Long(1), Some("log.roll.ms"), |c| milliseconds(c.log.segment_ms),
         "A segment is sealed at this age.";
     "unclean.leader.election.enable", Kind::Boolean, Some("unclean.leader.election.enable"), |_| "false".into(),
@@ -490,6 +497,38 @@ mod tests {
         let replaced = ConfigsChange::Replace(overrides(&[("segment.ms", "9")]));
         let replaced = changed(&current, &replaced, &config);
         assert_eq!(replaced, Ok(overrides(&[("segment.ms", "9")])));
+    }
+
+    #[test]
+    fn a_value_longer_than_a_string_is_refused_however_it_comes_about() {
+        let config = Config::default();
+        let name = "leader.replication.throttled.replicas".to_string();
+        let list = |from: usize, to: usize| -> String {
+            (from..to).map(|number| format!("{number:0>9},")).collect()
+        };
+        let set = |value: String| {
+            let set = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Set(value))]);
+            changed(&Overrides::new(), &set, &config)
+        };
+        let longest = format!("{}{}", list(0, 3276), "1234567");
+        assert_eq!(longest.len(), CONFIG_VALUE_BYTES_MAX);
+        let current = set(format!("  {longest} ")).unwrap();
+        assert_eq!(current[&name], longest);
+        let why = "Invalid value for configuration leader.replication.throttled.replicas: \
+                   32768 bytes where 32767 are allowed";
+        assert_eq!(set(format!("{longest}8")), Err(why.to_string()));
+        let replace = ConfigsChange::Replace([(name.clone(), format!("{longest}8"))].into());
+        assert_eq!(changed(&Overrides::new(), &replace, &config), Err(why.to_string()));
+        let append = |value: String| {
+            let append = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Append(value))]);
+            changed(&current, &append, &config)
+        };
+        assert!(append("1".into()).unwrap_err().contains("32769 bytes"));
+        assert_eq!(append(longest.clone()), Ok(current.clone()), "there already");
+        let subtract = ConfigOperation::Subtract(list(1, 3276));
+        let subtract = ConfigsChange::Merge(vec![(name.clone(), subtract)]);
+        let left = changed(&current, &subtract, &config).unwrap();
+        assert_eq!(left[&name], "000000000,1234567");
     }
 
     #[test]

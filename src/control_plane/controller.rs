@@ -6,11 +6,12 @@
 
 use super::adopt;
 use super::configs;
+use super::create_partitions::wrong_assignments;
 use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
 use super::state::State;
 use crate::config::Config;
-use crate::limits::{PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
+use crate::limits::{CONTROL_GROUP_MAX, PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
 use crate::log;
 use crate::runtime;
 use crate::shard::Shard;
@@ -31,9 +32,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-
-/// Changes done together at most; more wait for the next time.
-const GROUP_MAX: usize = 1024;
 
 /// Why the broker cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +108,7 @@ impl Queue {
                 }
                 _ => true,
             };
-            let count = pending.iter().take(GROUP_MAX).take_while(together).count();
+            let count = pending.iter().take(CONTROL_GROUP_MAX).take_while(together).count();
             Poll::Ready(pending.drain(..count).collect())
         })
         .await
@@ -191,7 +189,7 @@ impl Worker {
     /// What the start does before anybody sees the facts.
     async fn prepare(&mut self) -> Result<(), StartError> {
         let found = adopt::find(&self.directory, &self.state).await?;
-        let mut records = found.adopted(self.shard.shards);
+        let mut records = found.adopted(self.shard.shards, self.state.next_producer_id);
         let apply = |state: &mut State, config: &Config, records: &[Record]| {
             for record in records {
                 state.apply(record, config).expect("made to follow from the state");
@@ -399,6 +397,8 @@ impl Worker {
                 break id;
             }
         };
+        let places_fit = |places: &Vec<ShardId>| places.len() == topic.partitions as usize;
+        assert!(topic.places.as_ref().is_none_or(places_fit), "one place for each partition");
         let partitions = match &topic.places {
             Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
             None => self.new_places(id, 0, topic.partitions),
@@ -430,7 +430,13 @@ impl Worker {
             )));
         }
         self.check_room(current, partitions)?;
+        let more = partitions - current;
         let partitions = match places {
+            // They were chosen for the number of partitions that the asking shard saw.
+            Some(places) if places.len() != more as usize => {
+                let text = wrong_assignments(more.into(), places.len());
+                return Err(ControlError::InvalidAssignment(text));
+            }
             Some(places) => places.iter().map(|shard| new_place(*shard)).collect(),
             None => self.new_places(id, current, partitions),
         };

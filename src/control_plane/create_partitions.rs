@@ -1,7 +1,8 @@
 //! CreatePartitions: raises the number of a topic's partitions.
 
 use super::ControlPlane;
-use super::create_topics::{PARTITIONS_PER_REQUEST_MAX, Refusal, assigned_shard, code_of};
+use super::create_topics::{Refusal, assigned_shard, code_of};
+use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::types::{ShardId, TopicId};
 use crate::wire::api::create_partitions::{
@@ -58,6 +59,14 @@ async fn create(
     }
 }
 
+/// Why so many places do not do for `more` new partitions.
+pub fn wrong_assignments(more: u64, given: usize) -> String {
+    format!(
+        "Attempted to add {more} additional partition(s), but only {given} assignment(s) were \
+         specified."
+    )
+}
+
 /// What the controller is asked for: the topic, its new number of partitions, and their places.
 fn examine(
     control_plane: &ControlPlane,
@@ -89,13 +98,9 @@ fn examine(
         return Ok((known.id, partitions, None));
     };
     if assignments.len() as u64 != more {
-        let given = assignments.len();
         return Err((
             ErrorCode::InvalidReplicaAssignment,
-            format!(
-                "Attempted to add {more} additional partition(s), but only {given} assignment(s) \
-                 were specified."
-            ),
+            wrong_assignments(more, assignments.len()),
         ));
     }
     let places = assignments.iter().map(|one| assigned_shard(control_plane, &one.broker_ids));

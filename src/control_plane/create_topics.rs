@@ -2,6 +2,8 @@
 
 use super::configs::{self, Overrides, Source};
 use super::{ControlPlane, topic_name};
+use crate::limits::PARTITIONS_PER_REQUEST_MAX;
+use crate::runtime;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::types::{ShardId, TopicId};
 use crate::wire::api::create_topics::{
@@ -9,10 +11,7 @@ use crate::wire::api::create_topics::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::wire::{ErrorCode, Str};
-use std::collections::BTreeMap;
-
-/// Kafka's limit on the partitions that one request makes.
-pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
+use std::collections::{BTreeMap, HashMap};
 
 /// An error with the text that explains it.
 pub type Refusal = (ErrorCode, String);
@@ -39,6 +38,7 @@ pub async fn handle(
             }
             Err(refusal) => results.push(refused(&topic.name, refusal)),
         }
+        runtime::yield_if_needed().await;
     }
     let (places, accepted): (Vec<usize>, Vec<NewTopic>) = accepted.into_iter().unzip();
     for (place, result) in places.into_iter().zip(create(control_plane, accepted).await) {
@@ -50,20 +50,19 @@ pub async fn handle(
     CreateTopicsResponse { topics: results, ..CreateTopicsResponse::default() }
 }
 
-/// Makes topics that a Metadata request named; the answers are of those that could not be made.
+/// Makes topics that a Metadata request named, as many as one request may; the answers are of those that
+/// could not be made. Others are unknown: the client asks again.
 pub async fn create_automatically(
     control_plane: &ControlPlane,
     names: Vec<String>,
-) -> Vec<(String, ErrorCode)> {
-    let may_not = |name: &String| topic_name::is_reserved(name) || topic_name::is_internal(name);
-    let (refused, allowed): (Vec<String>, Vec<String>) = names.into_iter().partition(may_not);
-    let new = |name: String| NewTopic {
-        name,
-        partitions: control_plane.config.num_partitions,
-        places: None,
-        overrides: Overrides::new(),
-    };
-    let topics: Vec<NewTopic> = allowed.into_iter().map(new).collect();
+) -> HashMap<String, ErrorCode> {
+    let partitions = control_plane.config.num_partitions;
+    let may = |name: &String| !topic_name::is_reserved(name) && !topic_name::is_internal(name);
+    let new =
+        |name: String| NewTopic { name, partitions, places: None, overrides: Overrides::new() };
+    let count = PARTITIONS_PER_REQUEST_MAX / u64::from(partitions);
+    let allowed = names.into_iter().filter(may).take(count as usize);
+    let topics: Vec<NewTopic> = allowed.map(new).collect();
     let outcomes = ask_controller(control_plane, topics.clone()).await;
     let failed = topics.into_iter().zip(outcomes).filter_map(|(topic, outcome)| match outcome {
         Ok(_) | Err(ControlError::TopicExists(_)) => None,
@@ -73,8 +72,7 @@ pub async fn create_automatically(
         // As Kafka says when a topic cannot be made yet; the client asks again.
         Err(_) => Some((topic.name, ErrorCode::LeaderNotAvailable)),
     });
-    let unknown = refused.into_iter().map(|name| (name, ErrorCode::UnknownTopicOrPartition));
-    failed.chain(unknown).collect()
+    failed.collect()
 }
 
 async fn ask_controller(
@@ -107,6 +105,7 @@ pub fn code_of(error: &ControlError) -> ErrorCode {
         ControlError::NameCollides { .. } => ErrorCode::InvalidTopicException,
         ControlError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,

@@ -4,6 +4,7 @@ use super::ControlPlane;
 use super::configs;
 use super::create_topics;
 use super::partitions::{BoundsByPartition, code_of, locate};
+use crate::limits::DELETE_RECORDS_MAX;
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::shard::image::MetadataImage;
 use crate::shard::request::{ShardReply, ShardRequest};
@@ -17,8 +18,6 @@ use futures_util::stream::{self, StreamExt};
 
 /// Stands for the high watermark.
 const ALL: i64 = -1;
-/// Partitions worked on at once; what they record is written together.
-const PARTITIONS_MAX: usize = 1024;
 
 pub async fn handle(
     control_plane: &ControlPlane,
@@ -34,7 +33,7 @@ pub async fn handle(
     for asked in &request.topics {
         let answers = stream::iter(&asked.partitions)
             .map(|partition| answer(control_plane, &image, &asked.name, partition, &bounds))
-            .buffered(PARTITIONS_MAX);
+            .buffered(DELETE_RECORDS_MAX);
         let partitions = answers.collect().await;
         topics.push(DeleteRecordsTopicResult { name: asked.name.clone(), partitions });
     }

@@ -5,6 +5,8 @@ use super::configs::{Overrides, Source, TOPIC_KEYS, TopicKey};
 use super::create_topics::Refusal;
 use super::{ControlPlane, resource, topic_name};
 use crate::config::Config;
+use crate::limits::DESCRIBED_CONFIGS_BYTES_MAX;
+use crate::runtime;
 use crate::wire::api::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -18,27 +20,50 @@ struct Wanted {
     documentation: bool,
 }
 
-pub fn handle(
+/// As Kafka, a resource is answered as often as it is named; but all answers together are bounded.
+pub async fn handle(
     control_plane: &ControlPlane,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let wanted =
         Wanted { synonyms: request.include_synonyms, documentation: request.include_documentation };
-    let describe = |asked: &DescribeConfigsResource| {
-        let (error_code, error_message, configs) = match describe(control_plane, asked, wanted) {
+    let mut room = DESCRIBED_CONFIGS_BYTES_MAX;
+    let mut results = Vec::with_capacity(request.resources.len());
+    for asked in &request.resources {
+        let described = match room {
+            0 => Err((ErrorCode::PolicyViolation, TOO_MUCH.to_string())),
+            _ => describe(control_plane, asked, wanted),
+        };
+        let (error_code, error_message, configs) = match described {
             Ok(configs) => (ErrorCode::None, String::new(), configs),
             Err((error_code, text)) => (error_code, text, Vec::new()),
         };
-        DescribeConfigsResult {
+        room = room.saturating_sub(configs.iter().map(memory_of).sum());
+        results.push(DescribeConfigsResult {
             error_code,
             error_message: Some(error_message.into()),
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
             configs,
-        }
-    };
-    let results = request.resources.iter().map(describe).collect();
+        });
+        runtime::yield_if_needed().await;
+    }
     DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
+}
+
+const TOO_MUCH: &str = "Too much for one answer: ask for it in another request.";
+
+/// What an entry takes, here and on the wire.
+fn memory_of(config: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<Str>| text.as_ref().map_or(0, |text| text.len());
+    let synonym = |synonym: &DescribeConfigsSynonym| {
+        size_of::<DescribeConfigsSynonym>() + synonym.name.len() + text(&synonym.value)
+    };
+    size_of::<DescribeConfigsResourceResult>()
+        + config.name.len()
+        + text(&config.value)
+        + text(&config.documentation)
+        + config.synonyms.iter().map(synonym).sum::<usize>()
 }
 
 fn describe(

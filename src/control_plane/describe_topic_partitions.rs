@@ -2,6 +2,7 @@
 
 use super::metadata::TOPIC_OPERATIONS;
 use super::{ControlPlane, topic_name};
+use crate::limits::DESCRIBED_PARTITIONS_MAX;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
 use crate::wire::api::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -9,9 +10,6 @@ use crate::wire::api::describe_topic_partitions::{
 };
 use crate::wire::{ErrorCode, Str};
 use std::collections::BTreeSet;
-
-/// Kafka's max.request.partition.size.limit.
-const PARTITIONS_MAX: i32 = 2000;
 
 pub fn handle(
     control_plane: &ControlPlane,
@@ -25,15 +23,23 @@ pub fn handle(
         Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index),
         None => (Str::default(), 0),
     };
+    let limit = request.response_partition_limit.clamp(1, DESCRIBED_PARTITIONS_MAX) as usize;
     let wants_all = request.topics.is_empty();
     let names: BTreeSet<Str> = if wants_all {
-        image.topics_from(&first).map(|topic| Str::from(&*topic.name)).collect()
+        // Each has a partition at least, so that more do not fit; the last says that there are more.
+        let topics = image.topics_from(&first).take(limit + 1);
+        topics.map(|topic| Str::from(&*topic.name)).collect()
     } else {
         let named = request.topics.iter().map(|topic| topic.name.clone());
         named.filter(|name| *name >= first).collect()
     };
-    let limit = request.response_partition_limit.clamp(1, PARTITIONS_MAX) as usize;
-    let mut page = Page { control_plane, image: &image, room: limit, topics: Vec::new() };
+    let mut page = Page {
+        control_plane,
+        image: &image,
+        room: limit,
+        room_for_unknown: DESCRIBED_PARTITIONS_MAX as usize,
+        topics: Vec::new(),
+    };
     let mut next_cursor = None;
     for name in names {
         let from = if name == first { start } else { 0 };
@@ -69,13 +75,15 @@ struct Page<'a> {
     image: &'a MetadataImage,
     /// Partitions that still fit.
     room: usize,
+    /// Topics that are not there and still fit.
+    room_for_unknown: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
 }
 
 impl Page<'_> {
     /// Adds a topic from a partition on; the partition at which the next page begins, if one is needed.
     fn add(&mut self, name: &Str, from: i32) -> Option<i32> {
-        if self.room == 0 {
+        if self.room == 0 || self.room_for_unknown == 0 {
             return Some(0);
         }
         let mut described = DescribeTopicPartitionsResponseTopic {
@@ -89,6 +97,7 @@ impl Page<'_> {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopicException,
             };
+            self.room_for_unknown -= 1;
             self.topics.push(described);
             return None;
         };

@@ -3,6 +3,7 @@
 use super::alter_configs::{apply, check_names, null_value};
 use super::create_topics::Refusal;
 use super::{ControlPlane, resource};
+use crate::runtime;
 use crate::shard::control::{ConfigOperation, ConfigsChange};
 use crate::wire::api::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
@@ -29,6 +30,7 @@ pub async fn handle(
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
         });
+        runtime::yield_if_needed().await;
     }
     IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
 }

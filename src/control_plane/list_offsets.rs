@@ -2,15 +2,21 @@
 
 use super::ControlPlane;
 use super::partitions::{BoundsByPartition, Located, check_epoch, code_of, locate};
+use crate::limits::{
+    TIME_LOOKUP_BATCH_BYTES_MAX, TIME_LOOKUP_BATCHES_MAX, TIME_LOOKUP_BYTES_MAX, TIME_LOOKUPS_MAX,
+};
+use crate::runtime;
 use crate::shard::request::{Bounds, ShardReply, ShardRequest, TimeLookup};
 use crate::types::{Offset, Timestamp};
 use crate::wire::api::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
-use crate::wire::{ErrorCode, batch, records};
+use crate::wire::records::{self, FirstRecords};
+use crate::wire::{ErrorCode, batch};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// Times that stand for something else.
@@ -25,11 +31,8 @@ const LATEST_TIERED: i64 = -5;
 /// KIP-1023: what waits to be copied there.
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
-/// Lookups by time at once for one request.
-const LOOKUPS_MAX: usize = 32;
-/// Batches that one lookup opens at most. More than one is opened only when headers claim times that no
-/// record has; a producer that wrote thousands of such finds nothing.
-const BATCHES_OPENED_MAX: usize = 1000;
+/// Records looked at before others on the core have their turn.
+const RECORDS_PER_TURN: usize = 1024;
 
 /// What is found, as offset, time and leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +65,12 @@ pub async fn handle(
     let located = topics.iter().flat_map(|(_, questions)| questions);
     let located = located.filter_map(|question| question.located.as_ref().ok());
     let bounds = control_plane.bounds_of(located.map(|found| (found.owner, found.key))).await;
+    let budget = Budget { left: Cell::new(TIME_LOOKUP_BYTES_MAX) };
     let mut answered = Vec::with_capacity(topics.len());
     for (name, questions) in topics {
         let answers = stream::iter(questions)
-            .map(|question| answer(control_plane, question, &bounds, version))
-            .buffered(LOOKUPS_MAX);
+            .map(|question| answer(control_plane, question, &bounds, version, &budget))
+            .buffered(TIME_LOOKUPS_MAX);
         answered.push(ListOffsetsTopicResponse { name, partitions: answers.collect().await });
     }
     ListOffsetsResponse { topics: answered, ..ListOffsetsResponse::default() }
@@ -98,9 +102,10 @@ async fn answer(
     question: Question,
     bounds: &BoundsByPartition,
     version: i16,
+    budget: &Budget,
 ) -> ListOffsetsPartitionResponse {
     let partition_index = question.asked.partition_index;
-    match find(control_plane, question, bounds, version).await {
+    match find(control_plane, question, bounds, version, budget).await {
         Ok(found) => ListOffsetsPartitionResponse {
             partition_index,
             timestamp: found.timestamp.0,
@@ -121,6 +126,7 @@ async fn find(
     question: Question,
     bounds: &BoundsByPartition,
     version: i16,
+    budget: &Budget,
 ) -> Result<Found, ErrorCode> {
     let located = question.located?;
     let time = question.asked.timestamp;
@@ -137,17 +143,16 @@ async fn find(
     }
     let bounds = bounds.get(&located.key).copied();
     let bounds: Bounds = bounds.unwrap_or(Err(ErrorCode::NotLeaderOrFollower))?;
-    check_epoch(question.asked.current_leader_epoch, bounds.leader_epoch)?;
+    check_epoch(question.asked.current_leader_epoch, located.leader_epoch)?;
     let at = |offset, leader_epoch| Found { offset, timestamp: Timestamp::NONE, leader_epoch };
     match time {
         LATEST => Ok(at(bounds.high_watermark, bounds.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => Ok(at(bounds.log_start, bounds.log_start_epoch)),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(Found::NONE),
         _ if bounds.log_start >= bounds.high_watermark => Ok(Found::NONE),
-        MAX_TIMESTAMP => find_record(control_plane, &located, None, bounds.log_start).await,
-        time => {
-            let time = Some(Timestamp(time));
-            find_record(control_plane, &located, time, bounds.log_start).await
+        _ => {
+            let time = (time != MAX_TIMESTAMP).then_some(Timestamp(time));
+            find_record(control_plane, &located, time, bounds.log_start, budget).await
         }
     }
 }
@@ -158,9 +163,10 @@ async fn find_record(
     located: &Located,
     time: Option<Timestamp>,
     log_start: Offset,
+    budget: &Budget,
 ) -> Result<Found, ErrorCode> {
     let mut from = log_start;
-    for _ in 0..BATCHES_OPENED_MAX {
+    for _ in 0..TIME_LOOKUP_BATCHES_MAX {
         let lookup = match time {
             Some(time) => TimeLookup::AtOrAfter(time, from),
             None => TimeLookup::Max,
@@ -173,7 +179,7 @@ async fn find_record(
         let Some(batch) = found else { return Ok(Found::NONE) };
         let header = batch::parse_whole(&batch).map_err(|_| ErrorCode::KafkaStorageError)?;
         let wanted = time.unwrap_or(header.max_timestamp);
-        if let Some(found) = look_into(&header, &batch, wanted, from) {
+        if let Some(found) = look_into(&header, &batch, wanted, from, budget).await {
             return Ok(found);
         }
         if time.is_none() {
@@ -184,20 +190,50 @@ async fn find_record(
     Ok(Found::NONE)
 }
 
+/// What the lookups of one request may still decompress, in bytes.
+struct Budget {
+    left: Cell<usize>,
+}
+
+impl Budget {
+    /// For one batch.
+    fn for_a_batch(&self) -> usize {
+        self.left.get().min(TIME_LOOKUP_BATCH_BYTES_MAX)
+    }
+
+    fn spend(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_sub(bytes));
+    }
+}
+
 /// The first record of a batch at or after an offset and a time. A batch that a producer filled with
-/// garbage has none: it was stored as it came.
-fn look_into(
+/// garbage has none: it was stored as it came. One that is too long to look through is itself the answer.
+async fn look_into(
     header: &batch::BatchHeader,
     batch: &Bytes,
     time: Timestamp,
     from: Offset,
+    budget: &Budget,
 ) -> Option<Found> {
-    let records = records::records(header, batch).ok()?;
-    let mut records = records.map_while(Result::ok);
-    let found = records.find(|record| record.offset >= from && record.timestamp >= time)?;
-    Some(Found {
-        offset: found.offset,
-        timestamp: found.timestamp,
-        leader_epoch: header.leader_epoch,
-    })
+    let limit = budget.for_a_batch();
+    budget.spend(batch.len());
+    let FirstRecords { records, is_all, bytes } =
+        records::first_records(header, batch, limit).ok()?;
+    budget.spend(bytes.saturating_sub(batch.len()));
+    let leader_epoch = header.leader_epoch;
+    for (place, record) in records.map_while(Result::ok).enumerate() {
+        if record.offset >= from && record.timestamp >= time {
+            let (offset, timestamp) = (record.offset, record.timestamp);
+            return Some(Found { offset, timestamp, leader_epoch });
+        }
+        if place % RECORDS_PER_TURN == 0 {
+            runtime::yield_if_needed().await;
+        }
+    }
+    let place = Found {
+        offset: header.base_offset.max(from),
+        timestamp: header.max_timestamp,
+        leader_epoch,
+    };
+    (!is_all).then_some(place)
 }

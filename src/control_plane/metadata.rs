@@ -9,7 +9,7 @@ use crate::wire::api::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::wire::{ErrorCode, Str};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// KIP-430: bits of the operations that anybody may do, as there is no authorization.
@@ -121,7 +121,7 @@ async fn answer_missing(
     let is_legal = |name: &Str| topic_name::check(name).is_ok();
     let legal: Vec<String> =
         missing.iter().filter(|name| is_legal(name)).map(|name| name.to_string()).collect();
-    let mut failures = Vec::new();
+    let mut failures = HashMap::new();
     if may_create && !legal.is_empty() {
         failures = create_topics::create_automatically(control_plane, legal).await;
     }
@@ -130,10 +130,9 @@ async fn answer_missing(
         if let Some(topic) = image.topic(&name) {
             return describe(control_plane, topic, operations);
         }
-        let failed = failures.iter().find(|(failed, _)| name == failed.as_str());
-        let error_code = match failed {
+        let error_code = match failures.get(name.as_str()) {
             _ if !is_legal(&name) => ErrorCode::InvalidTopicException,
-            Some((_, error_code)) => *error_code,
+            Some(error_code) => *error_code,
             None => ErrorCode::UnknownTopicOrPartition,
         };
         let is_internal = topic_name::is_internal(&name);

@@ -41,6 +41,7 @@ pub use controller::{Controller, StartError};
 pub use endpoints::{Broker, Endpoints};
 
 use crate::config::Config;
+use crate::limits::CONTROL_REQUEST_BYTES_MAX;
 use crate::shard::Shard;
 use crate::wire::{
     ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, WireError, encode_response,
@@ -80,7 +81,8 @@ impl ControlPlane {
     /// Answers any request but Produce and Fetch with a whole response frame.
     ///
     /// # Errors
-    /// A body that cannot be read, or an API or version that is not served: the connection closes.
+    /// A body that cannot be read or is too large, or an API or version that is not served: the
+    /// connection closes.
     pub async fn handle(
         self: Rc<Self>,
         header: RequestHeader,
@@ -93,6 +95,9 @@ impl ControlPlane {
                 return Ok(api_versions::refuse(header.correlation_id));
             }
             return Err(unserved(Fault::UnknownVersion(version)));
+        }
+        if body.remaining() > CONTROL_REQUEST_BYTES_MAX {
+            return Err(unserved(Fault::BadLength(body.remaining() as i64)));
         }
         let asked = Asked { header: &header, body: &mut body };
         let plane = &*self;
@@ -146,7 +151,7 @@ impl ControlPlane {
                 asked.answer(answer).await
             }
             ApiKey::DescribeConfigs => {
-                asked.answer(async |request| describe_configs::handle(self, &request)).await
+                asked.answer(async |request| describe_configs::handle(self, &request).await).await
             }
             ApiKey::AlterConfigs => {
                 asked.answer(async |request| alter_configs::handle(self, request).await).await

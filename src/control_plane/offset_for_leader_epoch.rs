@@ -2,6 +2,7 @@
 
 use super::ControlPlane;
 use super::partitions::{check_epoch, code_of, locate};
+use crate::limits::EPOCH_LOOKUPS_MAX;
 use crate::shard::request::{ShardReply, ShardRequest};
 use crate::wire::ErrorCode;
 use crate::wire::api::offset_for_leader_epoch::{
@@ -10,8 +11,6 @@ use crate::wire::api::offset_for_leader_epoch::{
 };
 use futures_util::stream::{self, StreamExt};
 
-/// Partitions asked at once for one request.
-const ASKS_MAX: usize = 256;
 /// What stands for no epoch.
 const NO_EPOCH: i32 = -1;
 
@@ -24,7 +23,7 @@ pub async fn handle(
         let name = &asked.topic;
         let answers = stream::iter(asked.partitions)
             .map(|partition| answer(control_plane, name, partition))
-            .buffered(ASKS_MAX);
+            .buffered(EPOCH_LOOKUPS_MAX);
         let partitions = answers.collect().await;
         topics.push(OffsetForLeaderTopicResult { topic: asked.topic.clone(), partitions });
     }
@@ -52,7 +51,7 @@ async fn find(
 ) -> Result<(i32, i64), ErrorCode> {
     let located = locate(&control_plane.shard.image(), topic, asked.partition)?;
     let bounds = control_plane.bounds(&located).await?;
-    check_epoch(asked.current_leader_epoch, bounds.leader_epoch)?;
+    check_epoch(asked.current_leader_epoch, located.leader_epoch)?;
     if asked.leader_epoch < NO_EPOCH {
         // As Kafka: an epoch before all others ended where the log begins.
         return Ok((asked.leader_epoch, bounds.log_start.0));

@@ -2,7 +2,7 @@
 
 use super::ControlPlane;
 use crate::log::ReadError;
-use crate::shard::image::{MetadataImage, Topic};
+use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
 use crate::shard::request::{Bounds, PartitionError, PartitionKey, ShardReply, ShardRequest};
 use crate::types::ShardId;
 use crate::wire::ErrorCode;
@@ -16,6 +16,8 @@ pub struct Located {
     pub topic: Arc<Topic>,
     pub key: PartitionKey,
     pub owner: ShardId,
+    /// As Metadata tells it, so that a client that asks with what it was told is never fenced.
+    pub leader_epoch: i32,
 }
 
 /// Finds a partition by its topic's name.
@@ -26,7 +28,8 @@ pub fn locate(image: &MetadataImage, topic: &str, index: i32) -> Result<Located,
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let place = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let key = PartitionKey { topic_id: topic.id, index };
-    Ok(Located { topic: topic.clone(), key, owner: place.shard })
+    let PartitionPlace { shard: owner, leader_epoch, .. } = *place;
+    Ok(Located { topic: topic.clone(), key, owner, leader_epoch })
 }
 
 /// What a client is told of a partition that cannot be asked.

@@ -18,7 +18,7 @@
 //! ```
 
 use super::configs::Overrides;
-use crate::limits::{SHARDS_MAX, TOPIC_PARTITIONS_MAX};
+use crate::limits::{SHARDS_MAX, STRING_BYTES_MAX, TOPIC_PARTITIONS_MAX};
 use crate::shard::image::PartitionPlace;
 use crate::types::{Offset, ShardId, TopicId};
 use crate::wire::{Decoder, Encoder, WireError};
@@ -81,7 +81,7 @@ impl Record {
             Record::Format { version, cluster_id, node_id } => {
                 e.write_i8(1);
                 e.write_uvarint(*version);
-                e.write_string(cluster_id.as_bytes(), true);
+                write_string(e, cluster_id);
                 e.write_uvarint(*node_id);
             }
             Record::Shards(count) => {
@@ -90,7 +90,7 @@ impl Record {
             }
             Record::Created { id, name, partitions, overrides } => {
                 write_kind(e, 3, *id);
-                e.write_string(name.as_bytes(), true);
+                write_string(e, name);
                 write_places(e, partitions);
                 write_overrides(e, overrides);
             }
@@ -148,6 +148,12 @@ impl Record {
     }
 }
 
+/// The wire's strings are cut where Kafka's end; what is kept here is whole or our fault.
+fn write_string(e: &mut Encoder, text: &str) {
+    assert!(text.len() <= STRING_BYTES_MAX, "checked before: {} bytes", text.len());
+    e.write_string(text.as_bytes(), true);
+}
+
 fn write_kind(e: &mut Encoder, kind: i8, id: TopicId) {
     e.write_i8(kind);
     e.write_uuid(id.0);
@@ -165,8 +171,8 @@ fn write_places(e: &mut Encoder, places: &[PartitionPlace]) {
 fn write_overrides(e: &mut Encoder, overrides: &Overrides) {
     e.write_uvarint(u32::try_from(overrides.len()).expect("bounded by the keys there are"));
     for (name, value) in overrides {
-        e.write_string(name.as_bytes(), true);
-        e.write_string(value.as_bytes(), true);
+        write_string(e, name);
+        write_string(e, value);
     }
 }
 

@@ -2,7 +2,11 @@
 //! checked against recordings of it (tests/clients/oracle.py).
 
 use super::harness::{self, Host};
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::config::Config;
+use crate::limits::{
+    BATCH_HEADER_BYTES, CONFIG_VALUE_BYTES_MAX, CONTROL_REQUEST_BYTES_MAX,
+    DESCRIBED_CONFIGS_BYTES_MAX, TIME_LOOKUP_BATCH_BYTES_MAX, TIME_LOOKUP_BYTES_MAX,
+};
 use crate::runtime::sim::Simulation;
 use crate::shard::request::PartitionKey;
 use crate::types::{Offset, Timestamp, TopicId};
@@ -20,7 +24,7 @@ use crate::wire::api::describe_topic_partitions::{
 use crate::wire::api::incremental_alter_configs::{self, IncrementalAlterConfigsRequest};
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::api::list_offsets::*;
-use crate::wire::api::metadata::MetadataRequest;
+use crate::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use crate::wire::api::offset_for_leader_epoch::*;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
@@ -141,6 +145,55 @@ fn times_that_no_record_has_are_passed_over() {
         produce(&host, id, 0, batch(Codec::Zstd, &[60_000])).await;
         assert_eq!(offset(&host, "t", 0, 40_000).await, (ErrorCode::None, 2, 60_000));
         assert_eq!(offset(&host, "t", 0, 70_000).await, (ErrorCode::None, -1, -1));
+    });
+}
+
+#[test]
+fn a_time_in_a_batch_too_long_to_look_through_is_told_as_the_batch_s_place() {
+    run(async |host| {
+        let id = create(&host, "t", 1).await;
+        produce(&host, id, 0, batch(Codec::None, &[1000])).await;
+        // Small as it lies there, and more than may be decompressed: the last record is out of reach.
+        let half = vec![0; TIME_LOOKUP_BATCH_BYTES_MAX / 2];
+        let mut long = BatchBuilder::new(Codec::Zstd);
+        for time in [2000, 3000, 4000] {
+            long.push(Timestamp(time), None, Some(&half), &[]);
+        }
+        produce(&host, id, 0, long.build(ProducerSequence::NONE)).await;
+        produce(&host, id, 0, batch(Codec::None, &[5000])).await;
+        for (time, offset_and_time) in [
+            (1000, (0, 1000)),
+            (2000, (1, 2000)),
+            (2001, (1, 4000)),
+            (4000, (1, 4000)),
+            (4001, (4, 5000)),
+        ] {
+            let (error_code, offset, found) = offset(&host, "t", 0, time).await;
+            assert_eq!((error_code, (offset, found)), (ErrorCode::None, offset_and_time), "{time}");
+        }
+    });
+}
+
+#[test]
+fn lookups_of_one_request_decompress_a_bounded_sum() {
+    run(async |host| {
+        let id = create(&host, "t", 1).await;
+        let long = vec![0; TIME_LOOKUP_BATCH_BYTES_MAX - 100];
+        let mut bomb = BatchBuilder::new(Codec::Zstd);
+        bomb.push(Timestamp(1000), None, Some(&long), &[]);
+        bomb.push(Timestamp(2000), None, None, &[]);
+        let mut bomb = bomb.build(ProducerSequence::NONE).to_vec();
+        bomb[35..43].copy_from_slice(&9000i64.to_be_bytes());
+        let crc = crate::wire::batch::checksum(&bomb);
+        bomb[17..21].copy_from_slice(&crc.to_be_bytes());
+        let count = TIME_LOOKUP_BYTES_MAX / TIME_LOOKUP_BATCH_BYTES_MAX;
+        for _ in 0..count + 3 {
+            produce(&host, id, 0, bomb.clone().into()).await;
+        }
+        // None has a record of that time. Those that were not looked into may.
+        let (error_code, found, _) = offset(&host, "t", 0, 5000).await;
+        assert_eq!(error_code, ErrorCode::None);
+        assert_eq!(found, 2 * count as i64);
     });
 }
 
@@ -276,6 +329,95 @@ fn settings_change_one_by_one_or_all_at_once_and_reach_the_log() {
         assert_eq!(setting(&host, "t", "segment.ms").await, ("604800000".into(), 5));
         assert_eq!(setting(&host, "t", "corelog.durability").await, ("write".into(), 1));
         assert_eq!(alter(&host, "nowhere", &[]).await, ErrorCode::UnknownTopicOrPartition);
+    });
+}
+
+#[test]
+fn settings_that_are_asked_for_again_and_again_are_answered_up_to_a_limit() {
+    run(async |host| {
+        let name = "leader.replication.throttled.replicas";
+        let value = "x".repeat(CONFIG_VALUE_BYTES_MAX);
+        create_with(&host, "t", 1, &[(name, &value)]).await;
+        let resource = DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: "t".into(),
+            configuration_keys: Some(vec![name.into()]),
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource; 1100],
+            include_synonyms: true,
+            ..DescribeConfigsRequest::default()
+        };
+        let answer = host.call(1, 4, request).await;
+        assert_eq!(answer.results.len(), 1100);
+        let (whole, refused): (Vec<_>, Vec<_>) =
+            answer.results.into_iter().partition(|one| one.error_code == ErrorCode::None);
+        let bytes = whole.len() * 2 * CONFIG_VALUE_BYTES_MAX;
+        assert!(bytes.abs_diff(DESCRIBED_CONFIGS_BYTES_MAX) < 1 << 20, "{bytes}");
+        assert!(
+            whole.iter().all(|one| one.configs[0].value.as_ref().unwrap().len() == value.len())
+        );
+        assert!(refused.iter().all(|one| one.error_code == ErrorCode::PolicyViolation));
+    });
+}
+
+#[test]
+fn topics_that_are_not_there_fill_pages_too() {
+    run(async |host| {
+        create(&host, "n", 1).await;
+        let mut cursor: Option<Cursor> = None;
+        let mut pages = Vec::new();
+        loop {
+            let missing = (0..4500).map(|number| format!("m{number:0>4}"));
+            let named = missing.chain(["n".to_string()]);
+            let request = DescribeTopicPartitionsRequest {
+                topics: named.map(|name| TopicRequest { name: name.into() }).collect(),
+                response_partition_limit: 2000,
+                cursor,
+            };
+            let page = host.call(0, 0, request).await;
+            pages.push(page.topics.len());
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                assert_eq!(page.topics.last().unwrap().partitions.len(), 1);
+                break;
+            }
+        }
+        assert_eq!(pages, [2000, 2000, 501]);
+    });
+}
+
+#[test]
+fn metadata_makes_no_more_topics_than_one_request_may() {
+    Simulation::new(1).run(async {
+        let config = Config { num_partitions: 4000, ..Config::default() };
+        let host = harness::try_start(1, config).await.unwrap();
+        let ask = async || {
+            let topic = |name: &str| MetadataRequestTopic {
+                name: Some(name.into()),
+                ..MetadataRequestTopic::default()
+            };
+            let names = ["a b", "__consumer_offsets", "t0", "t1", "t2"];
+            let request = MetadataRequest {
+                topics: Some(names.map(topic).to_vec()),
+                allow_auto_topic_creation: true,
+                ..MetadataRequest::default()
+            };
+            let topics = host.call(0, 12, request).await.topics.into_iter();
+            let mut told: Vec<_> =
+                topics.map(|topic| (topic.name.unwrap().to_string(), topic.error_code)).collect();
+            told.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            told.into_iter().map(|(_, error_code)| error_code).collect::<Vec<_>>()
+        };
+        let (none, unknown) = (ErrorCode::None, ErrorCode::UnknownTopicOrPartition);
+        let invalid = ErrorCode::InvalidTopicException;
+        assert_eq!(ask().await, [unknown, invalid, none, none, unknown]);
+        assert_eq!(
+            ask().await,
+            [unknown, invalid, none, none, none],
+            "the others when asked again"
+        );
+        assert_eq!(host.shards[0].image().partition_count(), 12_000);
     });
 }
 
@@ -455,6 +597,10 @@ fn what_cannot_be_read_or_is_not_served_closes_the_connection() {
         assert!(ask(ApiKey::Metadata, 12, b"\xff").await.is_err());
         assert!(ask(ApiKey::Metadata, 99, b"").await.is_err());
         assert!(ask(ApiKey::JoinGroup, 0, b"").await.is_err());
+        let longest = vec![0; CONTROL_REQUEST_BYTES_MAX].leak();
+        assert!(ask(ApiKey::ApiVersions, 0, longest).await.is_ok());
+        let longer = vec![0; CONTROL_REQUEST_BYTES_MAX + 1].leak();
+        assert!(ask(ApiKey::ApiVersions, 0, longer).await.is_err());
         // KIP-511: an unknown version of ApiVersions is answered in version 0.
         let refused = ask(ApiKey::ApiVersions, 99, b"").await.unwrap();
         assert_eq!(&refused.out[4..10], [0, 0, 0, 77, 0, 35]);

@@ -39,6 +39,8 @@ fn code_of_batch(error: BatchError) -> ErrorCode {
     match error {
         BatchError::Checksum { .. } | BatchError::Length(_) => ErrorCode::CorruptMessage,
         BatchError::Magic(magic) if magic != 0 && magic != 1 => ErrorCode::CorruptMessage,
+        // As Kafka's transaction coordinator says of a transactional id that it does not know.
+        BatchError::Transactional { .. } => ErrorCode::InvalidProducerIdMapping,
         _ => ErrorCode::InvalidRecord,
     }
 }
@@ -70,5 +72,17 @@ pub fn record_errors_of(error: &PartitionError) -> Vec<BatchIndexAndErrorMessage
             }]
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_a_transaction_is_of_none_that_is_known() {
+        let error = AppendError::Batch(BatchError::Transactional { producer_id: 7 });
+        let error = PartitionError::Append { error, log_start: Offset::ZERO };
+        assert_eq!(code_of(&error), ErrorCode::InvalidProducerIdMapping);
     }
 }

@@ -1,5 +1,6 @@
 //! A response as the socket sends it: encoded bytes, and records by reference between them.
 
+use super::answer_budget::AnswerShare;
 use crate::runtime::buffer::BufferSlice;
 use crate::wire::Encoder;
 use bytes::Bytes;
@@ -13,6 +14,17 @@ pub enum Part {
     Records(BufferSlice),
 }
 
+impl Part {
+    /// Keeps the first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        match self {
+            Part::Encoded(bytes) => bytes.truncate(length),
+            Part::Records(slice) if length < slice.len() => *slice = slice.slice(0..length),
+            Part::Records(_) => {}
+        }
+    }
+}
+
 impl Deref for Part {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
@@ -24,16 +36,18 @@ impl Deref for Part {
 }
 
 /// A whole frame, ready to be sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Response {
     pub parts: Vec<Part>,
+    /// The memory that was set aside for it, if any was.
+    pub share: Option<AnswerShare>,
 }
 
 impl Response {
     /// A frame without records by reference.
     pub fn encoded(encoder: Encoder) -> Response {
         assert!(encoder.cuts.is_empty(), "records have to come with the frame");
-        Response { parts: vec![Part::Encoded(encoder.out.freeze())] }
+        Response { parts: vec![Part::Encoded(encoder.out.freeze())], share: None }
     }
 
     /// A frame and the records for its cuts, in order: for each cut, pieces that sum to its length.
@@ -52,7 +66,7 @@ impl Response {
         if !rest.is_empty() {
             parts.push(Part::Encoded(rest));
         }
-        Response { parts }
+        Response { parts, share: None }
     }
 
     /// Bytes of the whole frame.

@@ -128,14 +128,36 @@ impl Partition {
         bytes_max: usize,
         first_whole: bool,
     ) -> Result<ReadBatches, ReadError> {
-        let mut found = self.check_range(offset)?;
-        let mut wish = Wish { from: offset, bytes_max, first_whole };
+        self.read_from(Wish { from: offset, bytes_max, first_whole }, true).await
+    }
+
+    /// The same, but of what needs no read of a file: for a reader whose room is not worth one.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub async fn read_in_memory(
+        self: &Rc<Self>,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Result<ReadBatches, ReadError> {
+        self.read_from(Wish { from: offset, bytes_max, first_whole: false }, false).await
+    }
+
+    async fn read_from(
+        self: &Rc<Self>,
+        mut wish: Wish,
+        files: bool,
+    ) -> Result<ReadBatches, ReadError> {
+        let mut found = self.check_range(wish.from)?;
         while wish.from < found.high_watermark && (wish.bytes_max > 0 || wish.first_whole) {
+            if !files && !self.has_index_of(wish.from) {
+                break;
+            }
             let Some(place) = self.locate(wish.from).await? else { break };
             let (step, is_cached) = match self.read_cached(&place, &wish)? {
                 Some(step) => (step, true),
                 // Old data comes in one piece per read: it is read ahead by whoever asks again.
-                None if found.bytes > 0 => break,
+                None if found.bytes > 0 || !files => break,
                 None => (self.read_segment(place, &wish).await?, false),
             };
             match step {
@@ -173,6 +195,11 @@ impl Partition {
             return Err(ReadError::OutOfRange { offset, log_start, high_watermark });
         }
         Ok(ReadBatches { log_start, high_watermark, ..ReadBatches::default() })
+    }
+
+    fn has_index_of(&self, offset: Offset) -> bool {
+        let state = self.state.borrow();
+        state.segment_of(offset).is_some_and(|segment| segment.index.is_some())
     }
 
     /// A batch boundary at or before the batch that holds `offset`.

@@ -499,6 +499,24 @@ fn a_stop_waits_for_what_is_pending() {
 }
 
 #[test]
+fn a_folder_that_is_not_the_topics_own_is_set_aside_and_kept() {
+    for metadata in [None, Some("version: 0\ntopic_id: BAQEBAQEBAQEBAQEBAQEBA")] {
+        simulate(async {
+            disk().put_directory("/data/t-0").unwrap();
+            disk().put_file("/data/t-0/00000000000000000000.log", b"somebody's records").unwrap();
+            if let Some(text) = metadata {
+                disk().put_file("/data/t-0/partition.metadata", text.as_bytes()).unwrap();
+            }
+            let partition = open(&shard()).await;
+            assert_eq!(append(&partition, bytes_of(1, 10, 5, None)).await, 0);
+            runtime::sleep(Duration::from_secs(1)).await;
+            let kept = disk().files().into_iter().filter(|name| name.contains("-stray/"));
+            assert_eq!(kept.count(), 1 + usize::from(metadata.is_some()));
+        });
+    }
+}
+
+#[test]
 fn a_deleted_partitions_name_can_be_used_again() {
     simulate(async {
         let shard = shard();

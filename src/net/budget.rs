@@ -1,55 +1,98 @@
-//! Memory that requests of one core may take while they arrive. A large frame reserves all of its length
-//! before it is read, so that whoever has begun can end; at the limit its socket is not read.
+//! Memory that requests of one core may take while they arrive. A large frame reserves it step by step as
+//! its bytes come, so that a length alone takes nothing; at the limit its socket is not read.
+//!
+//! Frames that hold a part each and wait for the rest would wait for each other for ever. So one of them,
+//! the finisher, gets all it needs at once, beyond the limit: what arrives takes `limit` and one largest
+//! frame at most.
 
-use crate::runtime::Wakers;
+use crate::runtime::Line;
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
-/// Frames up to this size need no reservation: connections are bounded, so these are too.
+/// So much of a frame needs no reservation: connections are bounded, so these bytes are too.
 pub const UNRESERVED_BYTES_MAX: usize = 16 * 1024;
+
+/// The least that a frame reserves at a time, or what is left of it.
+const STEP_BYTES_MIN: usize = 1024 * 1024;
 
 /// One core's budget for arriving requests.
 #[derive(Debug)]
 pub struct ReceiveBudget {
     limit: usize,
     used: Cell<usize>,
-    waiting: Wakers,
+    has_finisher: Cell<bool>,
+    line: Line,
 }
 
-/// Part of a budget, given back on drop.
+/// One frame's part of the budget, given back on drop.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Rc<ReceiveBudget>,
     bytes: usize,
+    is_finisher: bool,
 }
 
 impl ReceiveBudget {
     /// `limit` in bytes.
     pub fn new(limit: usize) -> Rc<ReceiveBudget> {
-        Rc::new(ReceiveBudget { limit, used: Cell::new(0), waiting: Wakers::default() })
+        let (used, has_finisher) = (Cell::new(0), Cell::new(false));
+        Rc::new(ReceiveBudget { limit, used, has_finisher, line: Line::default() })
     }
 
-    /// Waits for `bytes`. One that is larger than the whole budget gets all of it.
-    pub async fn reserve(self: &Rc<Self>, bytes: usize) -> Reservation {
-        let bytes = bytes.min(self.limit);
-        poll_fn(|context| {
-            if self.used.get() + bytes <= self.limit {
-                self.used.set(self.used.get() + bytes);
-                return Poll::Ready(());
-            }
-            self.waiting.register(context);
-            Poll::Pending
-        })
-        .await;
-        Reservation { budget: self.clone(), bytes }
+    pub fn reservation(self: &Rc<Self>) -> Reservation {
+        Reservation { budget: self.clone(), bytes: 0, is_finisher: false }
+    }
+
+    /// Somebody waits for memory.
+    pub fn is_scarce(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Bytes that are reserved.
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        self.used.get()
+    }
+}
+
+impl Reservation {
+    /// Bytes of the frame that may be received.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Waits for the next step of a frame of `frame_bytes`, of which `received` are there: at least as
+    /// much again, so that steps are few.
+    pub async fn grow(&mut self, received: usize, frame_bytes: usize) {
+        let wanted = frame_bytes.min(received + received.max(STEP_BYTES_MIN));
+        let budget = &self.budget;
+        let taken = budget.line.wait(|| budget.take(self.bytes, wanted, frame_bytes)).await;
+        (self.bytes, self.is_finisher) = taken;
+    }
+}
+
+impl ReceiveBudget {
+    /// What a frame that has reserved `held` has from now on, and whether it is the finisher.
+    fn take(&self, held: usize, wanted: usize, frame_bytes: usize) -> Option<(usize, bool)> {
+        let others = self.used.get() - held;
+        if others + wanted <= self.limit {
+            self.used.set(others + wanted);
+            return Some((wanted, false));
+        }
+        if self.has_finisher.replace(true) {
+            return None;
+        }
+        self.used.set(others + frame_bytes);
+        Some((frame_bytes, true))
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.set(self.budget.used.get() - self.bytes);
-        self.budget.waiting.wake_all();
+        if self.is_finisher {
+            self.budget.has_finisher.set(false);
+        }
+        self.budget.line.wake_first();
     }
 }

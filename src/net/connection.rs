@@ -5,11 +5,14 @@
 //! At any limit (requests in flight, answers not taken, memory) the socket is not read; nothing is dropped.
 
 use super::budget::{Reservation, UNRESERVED_BYTES_MAX};
-use super::frame::{FrameBuffer, FrameError};
+use super::frame::{FrameBuffer, FrameError, LENGTH_BYTES};
 use super::server::Server;
 use crate::control_plane::ConnectionInfo;
-use crate::data_plane::{Part, Response};
-use crate::limits::{REQUESTS_IN_FLIGHT_MAX, RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX};
+use crate::data_plane::{AnswerShare, Part, Response};
+use crate::limits::{
+    FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX, REQUESTS_IN_FLIGHT_MAX, REQUESTS_LATER_MAX,
+    RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX, STILL_MAX_WHEN_SCARCE,
+};
 use crate::router::{self, InFlight, Refusal};
 use crate::runtime::{self, Instant, Stream};
 use bytes::Bytes;
@@ -40,17 +43,52 @@ enum End {
 /// What the server knows of a connection while it lives.
 #[derive(Debug)]
 pub struct ConnectionState {
-    /// When the last whole request arrived, or the connection began.
+    /// When the last whole request arrived or answer left, or the connection began.
     pub active_at: Cell<Instant>,
-    /// A large frame that has begun must be complete by then.
-    pub frame_due_at: Cell<Option<Instant>>,
+    /// The large frame that is arriving, while its client is waited for.
+    arriving: Cell<Option<Arriving>>,
+    /// Since when the client has taken nothing of what is sent to it.
+    unsent_since: Cell<Option<Instant>>,
     pub in_flight: Cell<usize>,
     pub stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     stream: Rc<Stream>,
 }
 
+/// A frame that holds memory, while nothing more of it is there to be read.
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    bytes: usize,
+    /// How long its client was waited for before the last byte came.
+    waited: Duration,
+    last_byte_at: Instant,
+}
+
 impl ConnectionState {
+    /// Nothing is owed to the client.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0 && self.unsent_since.get().is_none()
+    }
+
+    /// The client owes the rest of a large frame, and the memory that it holds is better used by others:
+    /// nothing came for long or, while others wait for memory, too little.
+    pub fn owes_a_frame(&self, now: Instant, memory_is_scarce: bool) -> bool {
+        let Some(arriving) = self.arriving.get() else { return false };
+        let Arriving { bytes, waited, last_byte_at } = arriving;
+        let still = now.since(last_byte_at);
+        let pace = Duration::from_secs((bytes / FRAME_BYTES_PER_SECOND_MIN) as u64);
+        still > FRAME_STILL_MAX
+            || (memory_is_scarce && waited + still > STILL_MAX_WHEN_SCARCE + pace)
+    }
+
+    /// The client takes nothing of its answers, for as long as it may be idle or, while others wait for the
+    /// memory that they hold, for longer than a moment.
+    pub fn owes_a_read(&self, now: Instant, idle_max: Duration, memory_is_scarce: bool) -> bool {
+        let still_max =
+            if memory_is_scarce { idle_max.min(STILL_MAX_WHEN_SCARCE) } else { idle_max };
+        self.unsent_since.get().is_some_and(|since| now.since(since) > still_max)
+    }
+
     /// Stops reading requests; what is in flight is answered, then the connection closes.
     pub fn stop(&self) {
         self.stopping.set(true);
@@ -80,10 +118,25 @@ struct Connection {
     reading_ended: Cell<bool>,
 }
 
+/// A frame that is too large to arrive without memory set aside for it.
+struct LargeFrame {
+    reservation: Reservation,
+    /// How long its client was waited for, and until when.
+    waited: Duration,
+    last_byte_at: Instant,
+}
+
 /// A request in flight, with the memory that its bytes take.
 struct Waiting {
     answer: InFlight,
     _reservation: Option<Reservation>,
+}
+
+impl Waiting {
+    /// It starts when its turn to answer comes, and may wait for something then.
+    fn is_later(&self) -> bool {
+        matches!(self.answer, InFlight::Later(_))
+    }
 }
 
 /// Serves a connection until either side ends it.
@@ -91,7 +144,8 @@ pub async fn serve(server: Rc<Server>, stream: Stream) {
     let stream = Rc::new(stream);
     let state = Rc::new(ConnectionState {
         active_at: Cell::new(runtime::now()),
-        frame_due_at: Cell::new(None),
+        arriving: Cell::new(None),
+        unsent_since: Cell::new(None),
         in_flight: Cell::new(0),
         stopping: Cell::new(false),
         waker: RefCell::default(),
@@ -145,7 +199,7 @@ impl Connection {
 
     async fn read_requests(&self) -> Result<(), End> {
         let mut buffer = FrameBuffer::new(self.server.config.request_bytes_max);
-        let mut reservation = None;
+        let mut large = None;
         loop {
             // A client that sends faster than its bytes are taken would have this core to itself.
             runtime::yield_if_needed().await;
@@ -155,44 +209,97 @@ impl Connection {
             }
             if let Some(frame) = buffer.next_frame()? {
                 self.state.active_at.set(runtime::now());
-                self.state.frame_due_at.set(None);
-                self.start(frame, reservation.take())?;
+                let reservation = large.take().map(|large: LargeFrame| large.reservation);
+                self.start(frame, reservation)?;
                 continue;
             }
-            if reservation.is_none() {
-                reservation = self.reserve(&buffer).await?;
-            }
-            if self.read_more(&mut buffer).await? == 0 {
+            let stopped = async {
+                poll_fn(|context| self.poll_stopping(context)).await;
+                Ok(())
+            };
+            futures_lite::future::or(self.reserve(&buffer, &mut large), stopped).await?;
+            if self.read_more(&mut buffer, large.as_mut()).await? == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Sets memory aside for a large frame that has begun.
-    async fn reserve(&self, buffer: &FrameBuffer) -> Result<Option<Reservation>, FrameError> {
-        let Some(length) = buffer.frame_bytes()? else { return Ok(None) };
-        if length <= UNRESERVED_BYTES_MAX {
-            return Ok(None);
+    /// Sets memory aside for the next step of a large frame, once the last is used up.
+    async fn reserve(
+        &self,
+        buffer: &FrameBuffer,
+        large: &mut Option<LargeFrame>,
+    ) -> Result<(), FrameError> {
+        let Some(length) = buffer.frame_bytes()? else { return Ok(()) };
+        let (have, frame) = (buffer.bytes.len(), LENGTH_BYTES + length);
+        let held = large.as_ref().map_or(0, |large| large.reservation.bytes());
+        let held = held.max(UNRESERVED_BYTES_MAX);
+        if frame <= held || have < held {
+            return Ok(());
         }
-        let reservation = self.server.budget.reserve(length).await;
-        self.state.frame_due_at.set(Some(runtime::now() + self.server.frame_time_max(length)));
-        Ok(Some(reservation))
+        if large.is_none() {
+            self.only_produces_ahead().await;
+        }
+        let large = large.get_or_insert_with(|| LargeFrame {
+            reservation: self.server.budget.reservation(),
+            waited: Duration::ZERO,
+            last_byte_at: runtime::now(),
+        });
+        large.reservation.grow(have, frame).await;
+        Ok(())
     }
 
-    async fn read_more(&self, buffer: &mut FrameBuffer) -> io::Result<usize> {
+    /// Waits until all that is ahead in the line ends by itself: a fetch may wait for an hour, and so long
+    /// would a large request behind it hold its memory.
+    async fn only_produces_ahead(&self) {
         poll_fn(|context| {
-            self.remember(context);
-            if self.state.stopping.get() {
+            if !self.queue.borrow().iter().any(Waiting::is_later) {
+                return Poll::Ready(());
+            }
+            *self.reader.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Reads what has come; 0 when nothing will any more. `large`: the frame that its bytes are for.
+    async fn read_more(
+        &self,
+        buffer: &mut FrameBuffer,
+        large: Option<&mut LargeFrame>,
+    ) -> io::Result<usize> {
+        let reserved = large.as_ref().map_or(0, |large| large.reservation.bytes());
+        let read = poll_fn(|context| {
+            if self.poll_stopping(context).is_ready() {
                 return Poll::Ready(Ok(0));
             }
-            let limit = buffer.make_room();
+            let limit = buffer.make_room(reserved);
             let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
             if read.is_pending() {
                 buffer.release_if_empty();
+                // What was sent while nobody looked would be there: all that time its client was still.
+                self.state.arriving.set(large.as_ref().map(|large| Arriving {
+                    bytes: buffer.bytes.len(),
+                    waited: large.waited,
+                    last_byte_at: large.last_byte_at,
+                }));
             }
             read
         })
-        .await
+        .await;
+        if let Some(large) = large {
+            let now = runtime::now();
+            if self.state.arriving.take().is_some() {
+                large.waited += now.since(large.last_byte_at);
+            }
+            large.last_byte_at = now;
+        }
+        read
+    }
+
+    fn poll_stopping(&self, context: &Context<'_>) -> Poll<()> {
+        self.remember(context);
+        if self.state.stopping.get() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn remember(&self, context: &Context<'_>) {
@@ -219,7 +326,10 @@ impl Connection {
     /// Waits until another request may be taken on.
     async fn room_for_a_request(&self) {
         poll_fn(|context| {
-            let full = self.queue.borrow().len() >= REQUESTS_IN_FLIGHT_MAX
+            let queue = self.queue.borrow();
+            let later = queue.iter().filter(|waiting| waiting.is_later()).count();
+            let full = queue.len() >= REQUESTS_IN_FLIGHT_MAX
+                || later >= REQUESTS_LATER_MAX
                 || self.backlog_bytes.get() >= RESPONSE_BACKLOG_BYTES_MAX;
             if !full || self.state.stopping.get() {
                 return Poll::Ready(());
@@ -237,7 +347,7 @@ impl Connection {
 
     /// Sends answers in order until nothing more can come.
     async fn write_responses(&self) {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(self.server.services.answers.hold(0));
         loop {
             runtime::yield_if_needed().await;
             let more = poll_fn(|context| self.poll_gather(&mut out, context)).await;
@@ -257,6 +367,10 @@ impl Connection {
         while out.bytes < SEND_BYTES_TARGET && out.parts.len() < SEND_SLICES_MAX {
             let mut queue = self.queue.borrow_mut();
             let Some(head) = queue.front_mut() else { break };
+            if !out.parts.is_empty() && head.is_later() {
+                // It may wait in line for memory, and nobody would look at it while the client is sent to.
+                break;
+            }
             let Poll::Ready(outcome) = head.answer.poll(context) else { break };
             queue.pop_front();
             self.state.in_flight.set(queue.len());
@@ -297,11 +411,20 @@ impl Connection {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                Poll::Ready(Ok(sent)) => out.advance(sent),
+                Poll::Ready(Ok(sent)) => {
+                    self.state.unsent_since.set(None);
+                    out.advance(sent);
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let since = self.state.unsent_since.get();
+                    self.state.unsent_since.set(since.or_else(|| Some(runtime::now())));
+                    return Poll::Pending;
+                }
             }
         }
+        out.share.set(0);
+        self.state.active_at.set(runtime::now());
         self.backlog_bytes.set(0);
         wake(&self.reader);
         Poll::Ready(Ok(()))
@@ -309,16 +432,26 @@ impl Connection {
 }
 
 /// Answers on their way into the socket.
-#[derive(Default)]
 struct Outgoing {
     parts: VecDeque<Part>,
     sent_of_first: usize,
     bytes: usize,
+    /// The memory that they hold.
+    share: AnswerShare,
 }
 
 impl Outgoing {
+    fn new(share: AnswerShare) -> Outgoing {
+        Outgoing { parts: VecDeque::new(), sent_of_first: 0, bytes: 0, share }
+    }
+
     fn push(&mut self, response: Response) {
-        self.bytes += response.bytes();
+        let bytes = response.bytes();
+        self.bytes += bytes;
+        match response.share {
+            Some(share) => self.share.absorb(share),
+            None => self.share.set(self.share.bytes() + bytes),
+        }
         self.parts.extend(response.parts.into_iter().filter(|part| !part.is_empty()));
     }
 
@@ -331,6 +464,7 @@ impl Outgoing {
                 return;
             }
             sent -= rest;
+            self.share.give_back(first.len());
             self.sent_of_first = 0;
             self.parts.pop_front();
         }

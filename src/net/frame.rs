@@ -1,12 +1,15 @@
 //! Cutting a byte stream into frames: four bytes of length, then so many bytes. Pure.
 //!
-//! A frame that has begun gets room for all of it at once, so that it is never moved while it arrives. Room
-//! is address space: the kernel gives memory as bytes come, and the connection has reserved it before.
+//! A large frame gets room for all of it once its first bytes are there, so that it is not moved while the
+//! rest arrives. Room is address space: the kernel gives memory as bytes come, and the connection reserves
+//! it before they do.
 
+use super::budget::UNRESERVED_BYTES_MAX;
 use crate::limits::FRAME_BYTES_MIN;
 use bytes::{Buf, Bytes, BytesMut};
 
-const LENGTH_BYTES: usize = 4;
+/// The length that every frame begins with.
+pub const LENGTH_BYTES: usize = 4;
 /// A read is offered at least this much room.
 const READ_BYTES_MIN: usize = 16 * 1024;
 /// Bytes are received into chunks, frames are slices of them. A chunk's size follows the traffic, and a
@@ -72,23 +75,28 @@ impl FrameBuffer {
         Ok(Some(frame))
     }
 
-    /// Makes room for all of the frame that has begun; the bytes that the next read may take.
-    pub fn make_room(&mut self) -> usize {
+    /// Makes room for what comes next; the bytes that the next read may take. Of a large frame that is what
+    /// was `reserved` for it, its length included, and little before that.
+    pub fn make_room(&mut self, reserved: usize) -> usize {
         let have = self.bytes.len();
-        let rest = match self.frame_bytes() {
-            Ok(Some(length)) => (LENGTH_BYTES + length).saturating_sub(have),
+        let frame = match self.frame_bytes() {
+            Ok(Some(length)) => LENGTH_BYTES + length,
             _ => READ_BYTES_MIN,
         };
-        if self.bytes.capacity() - have < rest {
+        let held = reserved.max(UNRESERVED_BYTES_MAX);
+        // With all of a frame may come what follows it in the same chunk.
+        let allowed = if frame <= held { usize::MAX } else { held };
+        let room = if reserved > 0 { frame } else { frame.min(held) };
+        if self.bytes.capacity() < room {
             if self.received > 0 {
                 // The last chunk was filled by whole frames: more comes than it holds.
                 self.chunk_bytes = (2 * self.chunk_bytes).min(CHUNK_BYTES_MAX);
             }
-            let mut chunk = BytesMut::with_capacity((have + rest).max(self.chunk_bytes));
+            let mut chunk = BytesMut::with_capacity(room.max(self.chunk_bytes));
             chunk.extend_from_slice(&self.bytes);
             (self.bytes, self.received) = (chunk, 0);
         }
-        (self.bytes.capacity() - have).min(READ_BYTES_MAX)
+        (self.bytes.capacity().min(allowed) - have).min(READ_BYTES_MAX)
     }
 
     /// Gives the memory of an empty buffer back: an idle connection holds none.
@@ -149,15 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_has_its_room_at_once_and_is_read_in_pieces() {
+    fn a_large_frame_is_read_as_far_as_it_is_reserved_into_room_made_at_once() {
         let mut buffer = FrameBuffer::new(100 << 20);
         let length = 64 << 20;
         buffer.bytes.extend_from_slice(&(length as i32).to_be_bytes());
-        assert_eq!(buffer.make_room(), READ_BYTES_MAX);
+        assert_eq!(buffer.make_room(0), UNRESERVED_BYTES_MAX - LENGTH_BYTES);
+        assert_eq!(buffer.bytes.capacity(), CHUNK_BYTES_MIN, "a length alone makes no room");
+        buffer.bytes.resize(UNRESERVED_BYTES_MAX, 7);
+        assert_eq!(buffer.make_room(UNRESERVED_BYTES_MAX + 5000), 5000);
         let (start, capacity) = (buffer.bytes.as_ptr(), buffer.bytes.capacity());
-        while buffer.bytes.len() < 4 + length {
-            let piece = buffer.make_room().min(4 + length - buffer.bytes.len());
-            buffer.bytes.resize(buffer.bytes.len() + piece, 7);
+        assert_eq!(capacity, LENGTH_BYTES + length);
+        let mut reserved = 0;
+        while buffer.bytes.len() < capacity {
+            let have = buffer.bytes.len();
+            reserved = if have < reserved { reserved } else { capacity.min(2 * have) };
+            let piece = buffer.make_room(reserved);
+            assert!(piece > 0 && piece <= READ_BYTES_MAX && have + piece <= reserved);
+            buffer.bytes.resize(have + piece, 7);
         }
         assert_eq!((buffer.bytes.as_ptr(), buffer.bytes.capacity()), (start, capacity));
         assert_eq!(buffer.next_frame().unwrap().unwrap().len(), length);
@@ -168,7 +184,7 @@ mod tests {
         let mut buffer = FrameBuffer::new(10 << 20);
         for length in [8usize, 100, 70_000, 16_000, 900_000, 8, 300_000] {
             buffer.bytes.extend_from_slice(&(length as i32).to_be_bytes());
-            buffer.make_room();
+            buffer.make_room(LENGTH_BYTES + length);
             let capacity = buffer.bytes.capacity();
             buffer.bytes.resize(4 + length, 7);
             assert_eq!(buffer.bytes.capacity(), capacity, "no growth while {length} bytes arrive");

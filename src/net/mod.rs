@@ -4,7 +4,12 @@
 mod budget;
 mod connection;
 mod frame;
+#[cfg(test)]
+pub mod harness;
 mod server;
 
 pub use frame::{FrameBuffer, FrameError};
 pub use server::Server;
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,6 @@ use std::time::Duration;
 
 /// How often connections are looked through for idle ones.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A large frame must arrive in this time, and at this rate beyond it.
-const FRAME_TIME_MIN: Duration = Duration::from_secs(30);
-const FRAME_RATE_MIN: usize = 256 * 1024;
 /// Pause after an accept that failed, say for want of descriptors.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -80,7 +77,8 @@ impl Server {
         }
     }
 
-    /// Closes connections that have been idle, or slow to send a large frame, for too long.
+    /// Closes connections that have been idle for too long, that owe the rest of a large frame, or that do
+    /// not take their answers.
     pub async fn sweep(self: Rc<Self>) {
         let idle_max = self.config.connection_idle_ms_max;
         while !self.stopping.get() {
@@ -89,18 +87,14 @@ impl Server {
             let overdue: Vec<_> = {
                 let connections = self.connections.borrow();
                 let is_overdue = |state: &&Rc<ConnectionState>| {
-                    let idle =
-                        state.in_flight.get() == 0 && now.since(state.active_at.get()) > idle_max;
-                    idle || state.frame_due_at.get().is_some_and(|due| now > due)
+                    let idle = state.is_idle() && now.since(state.active_at.get()) > idle_max;
+                    idle || state.owes_a_frame(now, self.budget.is_scarce())
+                        || state.owes_a_read(now, idle_max, self.services.answers.is_scarce())
                 };
                 connections.values().filter(is_overdue).cloned().collect()
             };
             overdue.iter().for_each(|state| state.close());
         }
-    }
-
-    pub(super) fn frame_time_max(&self, bytes: usize) -> Duration {
-        FRAME_TIME_MIN + Duration::from_secs((bytes / FRAME_RATE_MIN) as u64)
     }
 
     pub(super) fn register(&self, state: Rc<ConnectionState>) -> u64 {

@@ -408,7 +408,9 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
 /// # Errors
 /// As open(2) and fsync(2).
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = Directory::open(path).await.map_err(io::Error::from)?;
+    // glommio opens directories relative to none: only absolute paths are found.
+    let path = std::path::absolute(path)?;
+    let directory = Directory::open(&path).await.map_err(io::Error::from)?;
     let synced = directory.sync().await.map_err(io::Error::from);
     directory.close().await.map_err(io::Error::from)?;
     synced

@@ -18,6 +18,8 @@ pub enum ControlError {
     #[error("{0}")]
     InvalidPartitions(String),
     #[error("{0}")]
+    InvalidAssignment(String),
+    #[error("{0}")]
     InvalidConfig(String),
     #[error("{0}")]
     Storage(String),

@@ -77,7 +77,9 @@ impl Shard {
         let PartitionPlace { leader_epoch, log_start, .. } = *place;
         let opened =
             Partition::open(&self.log, id.clone(), config.clone(), leader_epoch, log_start).await;
-        opened.unwrap_or_else(|fault| Partition::offline(&self.log, id, config, log_start, fault))
+        opened.unwrap_or_else(|fault| {
+            Partition::offline(&self.log, id, config, leader_epoch, log_start, fault)
+        })
     }
 
     async fn remove_partition(&self, image: &MetadataImage, key: PartitionKey) {

@@ -85,6 +85,9 @@ impl Reading {
     }
 }
 
+/// No file is read for less than this part of an answer.
+const ROOM_LEFT_EMPTY: usize = 8;
+
 impl Shard {
     // ------------------------------------------------------------ from this core
 
@@ -130,10 +133,15 @@ impl Shard {
         let mut results = Vec::with_capacity(specs.len());
         for spec in specs {
             let limit = spec.bytes_max.min(left);
+            let first_whole_here = first_whole && spec.first_whole;
+            // The last of the room is left empty rather than filled by reads of files that give nothing,
+            // because the next batch is larger.
+            let is_worth_a_read = first_whole_here || left >= bytes_max / ROOM_LEFT_EMPTY;
             let read = match self.partition(spec.key) {
-                Ok(partition) => {
-                    partition.read(spec.offset, limit, first_whole && spec.first_whole).await
+                Ok(partition) if is_worth_a_read => {
+                    partition.read(spec.offset, limit, first_whole_here).await
                 }
+                Ok(partition) => partition.read_in_memory(spec.offset, limit).await,
                 Err(error) => {
                     results.push(Err(error));
                     continue;

@@ -106,7 +106,7 @@ fn check_found(
                 let known: Vec<_> = model.entries.iter().map(times).collect();
                 format!("{what} is at {}, among {known:?}", header.base_offset)
             });
-            workload::check_batch(name, entry, &bytes, &header);
+            workload::check_batch(name, model.epochs_rotten, entry, &bytes, &header);
         }
         (Ok(None), None) => {}
         (Ok(found), expected) => {

@@ -83,6 +83,9 @@ impl Files {
             (snapshot, &self.producers),
         ];
         disk.put_directory(FOLDER).expect("the disk is empty");
+        let metadata = format!("version: 0\ntopic_id: {}", partition_id().topic_id);
+        let path = Path::new(FOLDER).join("partition.metadata");
+        disk.put_file(path, metadata.as_bytes()).expect("the folder is there");
         for (name, bytes) in named.iter().filter(|(_, bytes)| !bytes.is_empty()) {
             disk.put_file(Path::new(FOLDER).join(name), bytes).expect("the folder is there");
         }
@@ -144,9 +147,12 @@ fn shard() -> Rc<ShardLog> {
     shard
 }
 
+fn partition_id() -> PartitionId {
+    PartitionId { topic_id: TopicId([7; 16]), topic: "t".into(), index: 0 }
+}
+
 async fn open(shard: &Rc<ShardLog>) -> Result<Rc<Partition>, LogFault> {
-    let id = PartitionId { topic_id: TopicId([7; 16]), topic: "t".into(), index: 0 };
-    Partition::open(shard, id, Arc::new(LogConfig::default()), 0, Offset::ZERO).await
+    Partition::open(shard, partition_id(), Arc::new(LogConfig::default()), 0, Offset::ZERO).await
 }
 
 /// None when it stays offline, or some of it cannot be read.

@@ -384,7 +384,7 @@ impl History {
             Err(fault) => {
                 assert!(faults_expected, "{name} does not open: {fault}");
                 self.tally.borrow_mut().offline += 1;
-                let partition = Partition::offline(shard, id, config, log_start, fault);
+                let partition = Partition::offline(shard, id, config, epoch, log_start, fault);
                 let answer = partition.read(log_start, 1000, true).await;
                 assert!(
                     matches!(answer, Err(crate::log::ReadError::Offline(_))),

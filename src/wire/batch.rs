@@ -48,6 +48,8 @@ pub enum BatchError {
     Producer { producer_id: i64, epoch: i16, sequence: i32 },
     #[error("clients may not write control batches")]
     Control,
+    #[error("no transaction of producer {producer_id} is known")]
+    Transactional { producer_id: i64 },
     #[error("base offset {0}: offsets are the broker's to give")]
     BaseOffset(Offset),
 }
@@ -261,6 +263,10 @@ fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
     {
         return Err(BatchError::Producer { producer_id, epoch, sequence });
     }
+    // There are no transactions yet: stored, this would be read as committed.
+    if header.is_transactional() {
+        return Err(BatchError::Transactional { producer_id });
+    }
     Ok(())
 }
 
@@ -437,6 +443,7 @@ mod tests {
         check(|b| b[57..61].copy_from_slice(&(-1i32).to_be_bytes()), count(-1, 2));
         check(|b| b[22] = 5, Err(BatchError::Codec(5)));
         check(|b| b[22] = 0b10_0000, Err(BatchError::Control));
+        check(|b| b[22] = 0b1_0000, Err(BatchError::Transactional { producer_id: 7 }));
         check(|b| b[7] = 3, Err(BatchError::BaseOffset(Offset(3))));
         check(
             |b| b[53..57].copy_from_slice(&(-1i32).to_be_bytes()),

@@ -85,23 +85,35 @@ pub fn compress(codec: Codec, input: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// `Corrupt`, or `TooLarge` as soon as the limit is passed.
 pub fn decompress(codec: Codec, input: &Bytes, limit: usize) -> Result<Bytes, CompressionError> {
-    let too_large = CompressionError::TooLarge { codec, limit };
+    match decompress_start(codec, input, limit)? {
+        (out, true) => Ok(out),
+        (_, false) => Err(CompressionError::TooLarge { codec, limit }),
+    }
+}
+
+/// What `input` decompresses to, up to `limit` bytes, and whether that is all. Less may be had of a block of
+/// snappy that passes the limit.
+///
+/// # Errors
+/// `Corrupt`.
+pub fn decompress_start(
+    codec: Codec,
+    input: &Bytes,
+    limit: usize,
+) -> Result<(Bytes, bool), CompressionError> {
     let corrupt = |error: io::Error| CompressionError::Corrupt { codec, reason: error.to_string() };
     let mut out = Vec::new();
     let read = match codec {
-        Codec::None if input.len() > limit => return Err(too_large),
-        Codec::None => return Ok(input.clone()),
+        Codec::None => return Ok((input.slice(..input.len().min(limit)), input.len() <= limit)),
         // Java writes one member but reads several.
         Codec::Gzip => read_up_to(flate2::read::MultiGzDecoder::new(&input[..]), limit, &mut out),
         Codec::Snappy => decompress_snappy(input, limit, &mut out),
         Codec::Lz4 => read_up_to(lz4_flex::frame::FrameDecoder::new(&input[..]), limit, &mut out),
         Codec::Zstd => decompress_zstd(input, limit, &mut out),
     };
-    match read {
-        Ok(true) => Ok(Bytes::from(out)),
-        Ok(false) => Err(too_large),
-        Err(error) => Err(corrupt(error)),
-    }
+    let is_all = read.map_err(corrupt)?;
+    out.truncate(limit);
+    Ok((Bytes::from(out), is_all))
 }
 
 /// Reads to the end; false when there was more than `limit`. Grows with what arrives.
@@ -228,6 +240,13 @@ mod tests {
                 if length >= 32 * 1024 && codec != Codec::None {
                     assert!(small.len() < length / 2, "{codec}: {length} -> {}", small.len());
                 }
+                let (start, is_all) = decompress_start(codec, &small, length / 2).unwrap();
+                assert_eq!(start, input[..start.len()], "{codec} {length}");
+                assert_eq!(is_all, length == 0, "{codec} {length}");
+                // Snappy gives whole blocks of 32 KiB, the others all that may be.
+                let least =
+                    (length / 2).saturating_sub(if codec == Codec::Snappy { 32 << 10 } else { 0 });
+                assert!((least..=length / 2).contains(&start.len()), "{codec} {length}");
                 if length > 0 {
                     let error = decompress(codec, &small, length - 1).unwrap_err();
                     assert!(matches!(error, CompressionError::TooLarge { .. }), "{codec}: {error}");

@@ -6,19 +6,11 @@
 use bytes::Bytes;
 
 use super::string::Str;
-
-/// Memory that decoded arrays may take for each byte of the frame, and what is always free. Beyond
-/// it: `Fault::TooManyElements`. Honest messages need about 5; the extreme is a Metadata request for
-/// topics of four-letter names, 48 bytes for 6 on the wire.
-const MEMORY_PER_FRAME_BYTE: usize = 8;
-const MEMORY_FREE_BYTES: usize = 64 * 1024;
+use crate::limits::{DECODED_BYTES_FREE, DECODED_BYTES_PER_FRAME_BYTE_MAX, STRING_BYTES_MAX};
 
 /// Memory set aside for an array before its first element is read; further growth follows from
 /// elements that were really there.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
-
-/// Kafka's own limit on strings, in either encoding.
-pub(crate) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// What is wrong with a frame, in which field, and at which byte of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +73,7 @@ pub struct Decoder {
 impl Decoder {
     pub fn new(frame: Bytes) -> Decoder {
         let end = frame.len();
-        let memory_left = MEMORY_FREE_BYTES + end.saturating_mul(MEMORY_PER_FRAME_BYTE);
+        let memory_left = DECODED_BYTES_FREE + end.saturating_mul(DECODED_BYTES_PER_FRAME_BYTE_MAX);
         Decoder { frame, at: 0, end, memory_left }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::decoder::STRING_BYTES_MAX;
+use crate::limits::STRING_BYTES_MAX;
 
 /// Where `length` bytes of records belong: before `out[at]`. Cuts come in ascending order of `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

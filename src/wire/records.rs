@@ -84,10 +84,43 @@ pub fn batches(bytes: Bytes) -> impl Iterator<Item = Result<(BatchHeader, Bytes)
 /// # Errors
 /// When it cannot be decompressed. What is wrong with a record comes in its turn, and ends the iteration.
 pub fn records(header: &BatchHeader, batch: &Bytes) -> Result<RecordIterator, RecordsError> {
+    let (codec, body) = body_of(header, batch)?;
+    let body = compression::decompress(codec, &body, DECOMPRESSED_BYTES_MAX)?;
+    iterate(header, body)
+}
+
+/// The first records of such a batch, from `limit` decompressed bytes at most, and whether that is all of it.
+/// Where it is not, the iteration may end with a record that is cut.
+///
+/// # Errors
+/// As `records`.
+pub fn first_records(
+    header: &BatchHeader,
+    batch: &Bytes,
+    limit: usize,
+) -> Result<FirstRecords, RecordsError> {
+    let (codec, body) = body_of(header, batch)?;
+    let (body, is_all) = compression::decompress_start(codec, &body, limit)?;
+    let bytes = body.len();
+    Ok(FirstRecords { records: iterate(header, body)?, is_all, bytes })
+}
+
+/// What `first_records` found.
+#[derive(Debug)]
+pub struct FirstRecords {
+    pub records: RecordIterator,
+    pub is_all: bool,
+    /// What was decompressed.
+    pub bytes: usize,
+}
+
+fn body_of(header: &BatchHeader, batch: &Bytes) -> Result<(Codec, Bytes), RecordsError> {
     let codec =
         Codec::from_attributes(header.attributes).ok_or(BatchError::Codec(header.codec()))?;
-    let body = batch.slice(BATCH_HEADER_BYTES..header.batch_bytes);
-    let body = compression::decompress(codec, &body, DECOMPRESSED_BYTES_MAX)?;
+    Ok((codec, batch.slice(BATCH_HEADER_BYTES..header.batch_bytes)))
+}
+
+fn iterate(header: &BatchHeader, body: Bytes) -> Result<RecordIterator, RecordsError> {
     let count = usize::try_from(header.record_count).map_err(|_| BatchError::Count {
         records: header.record_count,
         last_offset_delta: header.last_offset_delta,

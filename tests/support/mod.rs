@@ -33,7 +33,8 @@ fn free_port() -> u16 {
 }
 
 impl Broker {
-    /// Starts a broker on the data in `directory` and waits until every shard is ready.
+    /// Starts a broker in `directory`, where its data is in ./data unless the arguments say otherwise, and
+    /// waits until every shard is ready.
     pub fn start(directory: &Path, arguments: &[&str]) -> Broker {
         let port = free_port();
         for _ in 0..3 {
@@ -47,8 +48,7 @@ impl Broker {
     fn try_start(directory: &Path, port: u16, arguments: &[&str]) -> Option<Broker> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_corelog"))
             .arg("serve")
-            .arg("--data-dir")
-            .arg(directory)
+            .current_dir(directory)
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--memory-per-shard-bytes", "128MiB"])
             .args(arguments)

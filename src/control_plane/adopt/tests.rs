@@ -1,31 +1,48 @@
 //! Data directories as Apache Kafka and crashes leave them, on the simulated disk.
 
+use super::*;
 use crate::config::Config;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::runtime::sim::{Simulation, disk};
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::request::PartitionKey;
-use crate::types::{Offset, TopicId};
+use crate::wire::ErrorCode;
+use crate::wire::api::init_producer_id::InitProducerIdRequest;
+use crate::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use crate::wire::api::metadata::MetadataRequest;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
+use bytes::Bytes;
+use std::future::poll_fn;
 
 const ID: TopicId = TopicId([0x5a; 16]);
 
-/// A partition's folder with a batch of three records at offset 0.
-fn put_partition(folder: &str, id: TopicId) {
-    let path = |name: &str| format!("{DATA}/{folder}/{name}");
-    disk().put_directory(format!("{DATA}/{folder}")).unwrap();
-    let metadata = format!("version: 0\ntopic_id: {id}");
-    disk().put_file(path("partition.metadata"), metadata.as_bytes()).unwrap();
-    let epochs = b"0\n2\n0 0\n4 2\n";
-    disk().put_file(path("leader-epoch-checkpoint"), epochs).unwrap();
+/// A batch of three records.
+fn batch(producer: ProducerSequence) -> Bytes {
     let mut batch = BatchBuilder::new(Codec::None);
     for number in 0..3 {
         let value = format!("value {number}").into_bytes();
         batch.push(crate::types::Timestamp(1000 + number), None, Some(&value), &[]);
     }
-    let batch = batch.build(ProducerSequence::NONE);
-    disk().put_file(path("00000000000000000000.log"), &batch).unwrap();
+    batch.build(producer)
+}
+
+/// A file of a partition's folder.
+fn put(folder: &str, name: &str, contents: &[u8]) {
+    disk().put_file(format!("{DATA}/{folder}/{name}"), contents).unwrap();
+}
+
+/// A partition's folder with these bytes as its log, and without a history of leader epochs.
+fn put_log(folder: &str, id: TopicId, log: &[u8]) {
+    disk().put_directory(format!("{DATA}/{folder}")).unwrap();
+    put(folder, "partition.metadata", format!("version: 0\ntopic_id: {id}").as_bytes());
+    put(folder, "00000000000000000000.log", log);
+}
+
+/// A partition's folder with a batch of three records at offset 0.
+fn put_partition(folder: &str, id: TopicId) {
+    put_log(folder, id, &batch(ProducerSequence::NONE));
+    put(folder, "leader-epoch-checkpoint", b"0\n2\n0 0\n4 2\n");
 }
 
 /// Topics with their partitions' leader epochs and log starts, as shard 0 sees them.
@@ -131,5 +148,182 @@ fn a_folder_in_the_way_of_a_known_topic_refuses_to_start() {
         assert!(text.ends_with("move the folder away"), "{text}");
         let files = disk().files();
         assert!(files.iter().any(|file| file.contains("here-0/0000")), "{files:?}");
+    });
+}
+
+async fn new_producer_id(host: &Host) -> i64 {
+    let request = InitProducerIdRequest { producer_epoch: -1, ..Default::default() };
+    let answer = host.call(0, 4, request).await;
+    assert_eq!(answer.error_code, ErrorCode::None);
+    answer.producer_id
+}
+
+/// The first batch of a producer; its base offset.
+async fn produce_first(host: &Host, id: i64) -> Offset {
+    let producer = ProducerSequence { id, epoch: 0, base_sequence: 0 };
+    let key = PartitionKey { topic_id: ID, index: 0 };
+    let mut ticket = host.shards[0].append(host.shards[0].id, key, batch(producer));
+    let produced = poll_fn(|context| ticket.poll_produced(context)).await.unwrap();
+    produced.dispatched.base_offset
+}
+
+/// Else its first batch is taken for a retry of what that producer stored, acknowledged and forgotten.
+#[test]
+fn a_new_producer_has_no_id_that_an_adopted_log_knows() {
+    let simulation = Simulation::new(5);
+    let mut given = Vec::new();
+    simulation.run(async {
+        let producer = ProducerSequence { id: 0, epoch: 0, base_sequence: 0 };
+        put_log("flights-0", ID, &batch(producer));
+        let host = harness::start(1).await;
+        let id = new_producer_id(&host).await;
+        assert_eq!(produce_first(&host, id).await, Offset(3), "stored, not taken for a retry");
+        given.push(id);
+    });
+    // A data directory without its metadata log is adopted again.
+    simulation.kill();
+    simulation.run(async {
+        crate::runtime::remove_file(format!("{DATA}/metadata.log").as_ref()).await.unwrap();
+        let host = harness::start(1).await;
+        let id = new_producer_id(&host).await;
+        assert_eq!(produce_first(&host, id).await, Offset(6));
+        given.push(id);
+    });
+    // One more topic beside those that are known: what ids it knows nobody can say.
+    simulation.crash();
+    simulation.run(async {
+        put_partition("more-0", TopicId([7; 16]));
+        let host = harness::start(1).await;
+        given.push(new_producer_id(&host).await);
+    });
+    // Nothing new: ids go on where they were.
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(1).await;
+        given.push(new_producer_id(&host).await);
+    });
+    assert!(given.iter().all(|id| *id >= 1 << 32), "{given:?}");
+    assert!(given[0].abs_diff(given[1]) > 1 << 20, "{given:?}");
+    assert!(given[2] > given[1] + (1 << 20), "{given:?}");
+    assert_eq!(given[3], given[2] + 1000, "{given:?}");
+}
+
+/// A batch of three records as Apache Kafka stored it.
+fn stored(base_offset: i64, leader_epoch: i32, attributes: u8) -> Vec<u8> {
+    let mut bytes = batch(ProducerSequence::NONE).to_vec();
+    bytes[22] |= attributes;
+    let crc = crate::wire::batch::checksum(&bytes);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    crate::wire::batch::assign_offsets(&mut bytes, Offset(base_offset), leader_epoch);
+    bytes
+}
+
+/// Adopts a log of batches with these epochs beside such a checkpoint, and gives the epoch of all answers.
+fn epoch_told(epochs: &[i32], checkpoint: Option<&[u8]>) -> i32 {
+    let log: Vec<u8> =
+        (0..).zip(epochs).flat_map(|(at, epoch)| stored(at * 3, *epoch, 0)).collect();
+    Simulation::new(6).run(async {
+        put_log("flights-0", ID, &log);
+        if let Some(checkpoint) = checkpoint {
+            put("flights-0", "leader-epoch-checkpoint", checkpoint);
+        }
+        let host = harness::start(1).await;
+        let metadata =
+            host.call(0, 9, MetadataRequest { topics: None, ..Default::default() }).await;
+        let told = metadata.topics[0].partitions[0].leader_epoch;
+        let partition = ListOffsetsPartition {
+            current_leader_epoch: told,
+            timestamp: -1,
+            ..ListOffsetsPartition::default()
+        };
+        let topic = ListOffsetsTopic { name: "flights".into(), partitions: vec![partition] };
+        let request = ListOffsetsRequest { topics: vec![topic], ..Default::default() };
+        let found = host.call(0, 7, request).await.topics.remove(0).partitions.remove(0);
+        assert_eq!((found.error_code, found.leader_epoch), (ErrorCode::None, told));
+        assert_eq!(found.offset, 3 * epochs.len() as i64);
+        told
+    })
+}
+
+#[test]
+fn the_leader_epoch_that_is_told_is_the_log_s_whatever_the_checkpoint_knows() {
+    assert_eq!(epoch_told(&[0, 7], None), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n0\n")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n1\n0 0\n")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"damaged")), 7);
+    assert_eq!(epoch_told(&[0, 7], Some(b"0\n3\n0 0\n7 3\n9 6\n")), 9);
+    assert_eq!(epoch_told(&[-1], None), 0);
+}
+
+#[test]
+fn an_offline_partition_is_of_the_epoch_that_is_told() {
+    Simulation::new(7).run(async {
+        put_partition("flights-0", ID);
+        // Another batch at offset 0: damage, not a torn tail.
+        let log = [stored(0, 4, 0), stored(0, 4, 0)].concat();
+        put("flights-0", "00000000000000000000.log", &log);
+        let host = harness::start(1).await;
+        let key = PartitionKey { topic_id: ID, index: 0 };
+        let log = host.shards[0].partition(key).unwrap();
+        assert!(log.fault().is_some());
+        assert_eq!(log.leader_epoch(), seen(&host)[0].1[0].0);
+    });
+}
+
+#[test]
+fn batches_larger_than_a_read_and_torn_ends_are_walked_over() {
+    let mut large = BatchBuilder::new(Codec::None);
+    large.push(crate::types::Timestamp(1), None, Some(&vec![7; 3 << 20]), &[]);
+    let mut large = large.build(ProducerSequence::NONE).to_vec();
+    crate::wire::batch::assign_offsets(&mut large, Offset(3), 5);
+    let log = [stored(0, 4, 0), large, stored(4, 6, 0)].concat();
+    let small = stored(0, 4, 0).len();
+    for (length, epoch) in [
+        (log.len(), 6),
+        (log.len() - 1, 5),
+        (log.len() - small + 20, 5),
+        (log.len() - small, 5),
+        (log.len() - small - 1, 4),
+        (small - 1, 0),
+        (0, 0),
+    ] {
+        Simulation::new(8).run(async {
+            put_log("flights-0", ID, &log[..length]);
+            let last = last_segment::read(format!("{DATA}/flights-0").as_ref()).await.unwrap();
+            assert_eq!(last, LastSegment { leader_epoch: epoch, is_transactional: false });
+        });
+    }
+}
+
+#[test]
+fn topics_with_transactions_are_noticed() {
+    Simulation::new(9).run(async {
+        put_log("plain-0", TopicId([1; 16]), &stored(0, 0, 0));
+        put("plain-0", "00000000000000000000.txnindex", b"");
+        put_log("open-0", TopicId([2; 16]), &stored(0, 0, 0));
+        put_log("open-1", TopicId([2; 16]), &stored(0, 0, 0b1_0000));
+        put_log("aborted-0", TopicId([3; 16]), &stored(0, 0, 0));
+        put("aborted-0", "00000000000000000000.txnindex", &[0; 34]);
+        let found = find(DATA.as_ref(), &State::default()).await.unwrap();
+        let noticed = found.topics.values().filter(|topic| topic.is_transactional);
+        let noticed: Vec<&str> = noticed.map(|topic| topic.name.as_str()).collect();
+        assert_eq!(noticed, ["open", "aborted"]);
+    });
+}
+
+#[test]
+fn transactional_batches_are_refused_and_not_stored() {
+    Simulation::new(10).run(async {
+        put_partition("flights-0", ID);
+        let host = harness::start(1).await;
+        let key = PartitionKey { topic_id: ID, index: 0 };
+        let mut bytes = batch(ProducerSequence { id: 1, epoch: 0, base_sequence: 0 }).to_vec();
+        bytes[22] |= 0b1_0000;
+        let crc = crate::wire::batch::checksum(&bytes);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let mut ticket = host.shards[0].append(host.shards[0].id, key, bytes.into());
+        let refused = poll_fn(|context| ticket.poll_produced(context)).await.unwrap_err();
+        assert_eq!(refused.to_string(), "no transaction of producer 1 is known");
+        assert_eq!(host.shards[0].partition(key).unwrap().high_watermark(), Offset(3));
     });
 }

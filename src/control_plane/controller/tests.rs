@@ -140,6 +140,28 @@ async fn store_one(host: &Host, key: PartitionKey) {
 }
 
 #[test]
+fn places_that_were_chosen_for_another_number_of_partitions_are_refused() {
+    Simulation::new(9).run(async {
+        let host = harness::start(2).await;
+        let id = create(&host, &[("a", 2)]).await[0].clone().unwrap();
+        // Both were composed when there were 2 partitions; the second is decided when there are 5.
+        let add = async |partitions: u32| {
+            let places = Some(vec![ShardId(1); partitions as usize - 2]);
+            let request = ControlRequest::CreatePartitions { topic_id: id, partitions, places };
+            let asked = host.shards[1].control(request).await;
+            let ControlReply::CreatePartitions(added) = asked else { panic!("{asked:?}") };
+            added
+        };
+        let (first, second) = futures_util::future::join(add(5), add(6)).await;
+        assert_eq!(first, Ok(()));
+        let text =
+            "Attempted to add 1 additional partition(s), but only 4 assignment(s) were specified.";
+        assert_eq!(second, Err(ControlError::InvalidAssignment(text.into())));
+        assert_eq!(seen(&host), [("a".to_string(), 5)]);
+    });
+}
+
+#[test]
 fn clients_make_topics_and_see_them_at_once_through_any_shard() {
     Simulation::new(2).run(async {
         let host = harness::start(2).await;

@@ -100,11 +100,13 @@ impl Partition {
         shard: &Rc<ShardLog>,
         id: PartitionId,
         config: Arc<LogConfig>,
+        leader_epoch: i32,
         log_start: Offset,
         fault: LogFault,
     ) -> Rc<Partition> {
         let directory = shard.options.data_directory.join(id.to_string());
-        let partition = Partition::new(shard, id, directory, State::new(config, 0, log_start));
+        let state = State::new(config, leader_epoch, log_start);
+        let partition = Partition::new(shard, id, directory, state);
         partition.fail(fault);
         partition
     }

@@ -1,8 +1,10 @@
 //! Deleting a partition's folder: renamed out of the way at once, so that a topic of the same name can be
-//! made again, then freed in the background. What a crash leaves is removed at the next start.
+//! made again, then freed in the background. What a crash leaves is removed at the next start. A folder that
+//! is in the way and is not known to be of a deleted topic is set aside and kept.
 
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
+use crate::log::segment;
 use crate::log::small_file;
 use crate::runtime;
 use std::io;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The end of a deleted folder's name, as Kafka's.
 pub const DELETED_SUFFIX: &str = "-delete";
+/// The end of the name of a folder that was in the way, as Kafka's.
+const STRAY_SUFFIX: &str = "-stray";
 
 /// `partition.metadata` is two short lines.
 const METADATA_BYTES_MAX: usize = 4096;
@@ -31,7 +35,7 @@ impl Partition {
     async fn move_away_if_ours(&self) -> io::Result<Option<PathBuf>> {
         match self.read_topic_id().await? {
             Some(id) if id != self.id.topic_id.to_base64() => Ok(None),
-            _ => self.move_away().await,
+            _ => self.move_away(DELETED_SUFFIX).await,
         }
     }
 
@@ -47,9 +51,9 @@ impl Partition {
     }
 
     /// Renames the folder, durably; `None` if there is none.
-    async fn move_away(&self) -> io::Result<Option<PathBuf>> {
+    async fn move_away(&self, suffix: &str) -> io::Result<Option<PathBuf>> {
         let mut name = self.directory.as_os_str().to_owned();
-        name.push(format!(".{:016x}{DELETED_SUFFIX}", runtime::random_u64()));
+        name.push(format!(".{:016x}{suffix}", runtime::random_u64()));
         let moved = PathBuf::from(name);
         match runtime::rename(&self.directory, &moved).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -60,19 +64,28 @@ impl Partition {
         Ok(Some(moved))
     }
 
-    /// A folder of this name that belongs to another topic, one deleted before a crash, is moved away.
+    /// Sets a folder of this name aside that is not this topic's, or does not say whose its segments are:
+    /// their records are none of this topic's.
     pub(super) async fn set_stray_aside(&self) -> Result<(), LogFault> {
         let fault = |error| LogFault::from_io("read", &self.directory, 0, &error);
-        let id = self.read_topic_id().await.map_err(fault)?;
-        if id.is_none_or(|id| id == self.id.topic_id.to_base64()) {
-            return Ok(());
-        }
-        tracing::warn!(partition = %self.id, "removing the files of a deleted topic of this name");
-        let moved = self.move_away().await.map_err(fault)?;
-        if let Some(moved) = moved {
-            drop(runtime::spawn_background(async move { free(&moved).await }));
+        let is_stray = match self.read_topic_id().await.map_err(fault)? {
+            Some(id) => id != self.id.topic_id.to_base64(),
+            None => self.has_segments().await.map_err(fault)?,
+        };
+        if is_stray && let Some(kept) = self.move_away(STRAY_SUFFIX).await.map_err(fault)? {
+            let kept = kept.display();
+            tracing::warn!(partition = %self.id, %kept, "a folder in the way was set aside");
         }
         Ok(())
+    }
+
+    async fn has_segments(&self) -> io::Result<bool> {
+        let entries = match runtime::list_directory(&self.directory).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        let is_segment = |name| matches!(segment::parse_name(name), Some((_, segment::LOG_SUFFIX)));
+        Ok(entries.iter().any(|entry| is_segment(&entry.name)))
     }
 }
 
