@@ -5,7 +5,7 @@ use crate::report::model::{BrokerFacts, Fact, Host};
 use crate::settings::{Settings, Work};
 use corelog::client::{Client, ConfigEntry};
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 const UNKNOWN: &str = "unknown";
 
@@ -25,13 +25,15 @@ pub fn host() -> Host {
     }
 }
 
+/// What is known of a broker.
+pub struct Broker {
+    pub facts: BrokerFacts,
+    /// Where its data is, when it is on this host.
+    pub directory: Option<PathBuf>,
+}
+
 /// What the broker says, and where it does not, what the user declared.
-pub async fn broker(
-    client: &Client,
-    settings: &Settings,
-    work: &Work,
-    pid: Option<u32>,
-) -> BrokerFacts {
+pub async fn broker(client: &Client, settings: &Settings, work: &Work, pid: Option<u32>) -> Broker {
     let id = client.metadata(|metadata| metadata.brokers.keys().next().copied());
     let configs = match id {
         Some(id) => client.broker_configs(id).await.unwrap_or_default(),
@@ -39,16 +41,16 @@ pub async fn broker(
     };
     let topic = client.topic_configs(&work.topics[0]).await.unwrap_or_default();
     let directories = match id {
-        Some(id) => client.data_directories(id).await.unwrap_or_default(),
-        None => Vec::new(),
+        // The directory is the broker's: it is only ours to look at when the broker runs here.
+        Some(id) if pid.is_some() => client.data_directories(id).await.unwrap_or_default(),
+        _ => Vec::new(),
     };
-    // The directory is the broker's: it is only ours when the broker runs here.
-    let mount =
-        directories.iter().filter(|_| pid.is_some()).find_map(|d| process::mount_of(Path::new(d)));
+    let directory = directories.into_iter().map(PathBuf::from).find(|path| path.is_dir());
+    let mount = directory.as_deref().and_then(process::mount_of);
     let (filesystem, device) = mount.unwrap_or_else(|| (UNKNOWN.to_string(), UNKNOWN.to_string()));
     let addresses: Vec<String> = work.bootstrap.iter().map(ToString::to_string).collect();
     let declared = |value: &String| Fact { value: value.clone(), is_declared: true };
-    BrokerFacts {
+    let facts = BrokerFacts {
         bootstrap: addresses.join(","),
         brokers: client.metadata(|metadata| metadata.brokers.len()),
         version: settings
@@ -70,8 +72,14 @@ pub async fn broker(
         }),
         filesystem,
         device,
-        cpus: pid.and_then(process::allowed_cpus).unwrap_or_else(|| UNKNOWN.to_string()),
-    }
+        cpus: broker_cpus(settings, pid).unwrap_or_else(|| UNKNOWN.to_string()),
+    };
+    Broker { facts, directory }
+}
+
+/// CPUs that the broker may use, as it was declared or its process says.
+pub fn broker_cpus(settings: &Settings, pid: Option<u32>) -> Option<String> {
+    settings.broker_cpus.clone().or_else(|| pid.and_then(process::allowed_cpus))
 }
 
 fn value<'a>(configs: &'a [ConfigEntry], name: &str) -> Option<&'a str> {

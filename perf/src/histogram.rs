@@ -68,26 +68,79 @@ impl Latencies {
         &self.0
     }
 
-    pub fn encode(&self) -> String {
-        use base64::Engine;
+    /// A few hundred bytes where the counts take 300 KB: for the many of a long run.
+    pub fn pack(&self) -> Packed {
         let mut bytes = Vec::new();
         let done = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
         done.expect("a vector takes any length");
-        base64::engine::general_purpose::STANDARD.encode(bytes)
+        Packed(bytes)
+    }
+
+    pub fn encode(&self) -> String {
+        self.pack().encode()
     }
 
     /// # Errors
     /// What is wrong with the text.
     pub fn decode(text: &str) -> Result<Latencies, String> {
-        use base64::Engine;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
-        let bytes = bytes.map_err(|error| error.to_string())?;
+        Latencies::read(&Packed::bytes_of(text)?)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Latencies, String> {
+        let mut bytes = bytes;
         let mut latencies = Latencies::default();
         let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
+            .deserialize(&mut bytes)
             .map_err(|error| format!("not a histogram: {error:?}"))?;
         latencies.0.add(&read).map_err(|error| error.to_string())?;
         Ok(latencies)
+    }
+}
+
+/// Latencies in HdrHistogram's V2 deflated encoding; none at all are no bytes.
+#[derive(Clone, Default, PartialEq)]
+pub struct Packed(Vec<u8>);
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.unpack().fmt(formatter)
+    }
+}
+
+impl Packed {
+    pub fn unpack(&self) -> Latencies {
+        if self.0.is_empty() {
+            return Latencies::default();
+        }
+        Latencies::read(&self.0).expect("what is packed was read before")
+    }
+
+    /// In base64, as interval logs have it.
+    pub fn encode(&self) -> String {
+        use base64::Engine;
+        if self.0.is_empty() {
+            return Latencies::default().encode();
+        }
+        base64::engine::general_purpose::STANDARD.encode(&self.0)
+    }
+
+    fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
+        use base64::Engine;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+        bytes.map_err(|error| error.to_string())
+    }
+}
+
+impl Serialize for Packed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.encode())
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Packed, D::Error> {
+        // Taken apart once: what is damaged is said so here, and unpacks never fail.
+        Latencies::deserialize(deserializer).map(|latencies| latencies.pack())
     }
 }
 

@@ -4,6 +4,8 @@
 // In the simulation only the load runs, for the proofs that the instrument is right.
 #![cfg_attr(feature = "sim", allow(dead_code))]
 
+#[cfg(not(feature = "sim"))]
+mod ceilings;
 mod compare;
 mod facts;
 mod histogram;
@@ -14,6 +16,8 @@ mod proof;
 mod report;
 #[cfg(not(feature = "sim"))]
 mod run;
+#[cfg(not(feature = "sim"))]
+mod search;
 mod settings;
 mod sink;
 mod stub;
@@ -39,6 +43,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<terminal::Run>),
+    Search(Box<terminal::Search>),
     Sink(sink::Sink),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
@@ -51,6 +56,7 @@ fn main() {}
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => terminal::run(*run),
+        Command::Search(search) => terminal::search(*search),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),

@@ -3,21 +3,22 @@
 
 mod observe;
 
-use crate::facts;
+use crate::ceilings;
+use crate::facts::{self, Broker};
 use crate::load::ledger::{self, Promised, Seen, Stream};
 use crate::load::meters::Meters;
 use crate::load::thread::{self, Sample, Shared};
 use crate::load::window::Window;
 use crate::process;
 use crate::report::model::{
-    BrokerFacts, Environment, FORMAT, Flow, LoopKind, ProcessUse, Report, Verified,
+    BrokerFacts, Environment, FORMAT, Flow, Interval, LoopKind, ProcessUse, Report, Verified,
 };
 use crate::settings::{Settings, Work};
 use crate::verdict;
 use corelog::client::{Acks, Client, ClientError, ClientOptions, NewTopic};
 use corelog::runtime::{self, ShardThread};
 use observe::Observer;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -42,7 +43,18 @@ pub fn run(settings: &Settings, watcher: &mut dyn Watcher) -> Result<Report, Str
     let work = settings.check()?;
     let pid = settings.broker_pid.or_else(|| broker_process(&work));
     let broker = on_executor(prepare(settings, &work, pid))??;
-    let report = measure(settings, &work, broker, pid, watcher);
+    let limits = match settings.ceilings {
+        Some(true) => {
+            let settings = Settings { ceilings: None, ..settings.clone() };
+            let cpus = facts::broker_cpus(&settings, pid);
+            ceilings::measure(&settings, cpus.as_deref(), broker.directory.as_deref(), watcher)
+        }
+        _ => Ok(Vec::new()),
+    };
+    let report = limits.and_then(|limits| {
+        let report = measure(settings, &work, broker.facts, pid, watcher)?;
+        Ok(Report { limits, ..report })
+    });
     if !work.existing && !work.keep {
         let removed = on_executor(remove(&work)).and_then(|removed| removed);
         if let Err(error) = removed {
@@ -75,11 +87,7 @@ fn broker_process(work: &Work) -> Option<u32> {
 }
 
 /// Makes the topics, and waits until every partition has a leader.
-async fn prepare(
-    settings: &Settings,
-    work: &Work,
-    pid: Option<u32>,
-) -> Result<BrokerFacts, String> {
+async fn prepare(settings: &Settings, work: &Work, pid: Option<u32>) -> Result<Broker, String> {
     let client = client(work);
     let told = |error: ClientError| error.to_string();
     for name in work.topics.iter().filter(|_| !work.existing) {
@@ -153,7 +161,7 @@ fn measure(
     }
     drop(sender);
     let mut observer = Observer::new(pid, &broker.device);
-    let intervals = collect(&shared, &samples, &mut observer, watcher);
+    let counted = collect(&shared, &samples, &mut observer, watcher);
     let mut ended = Ended::default();
     for thread in threads {
         let outcome =
@@ -164,7 +172,7 @@ fn measure(
         return Err(ended.failed.unwrap_or_else(|| "the load did not start".to_string()));
     };
     let environment = environment(work, broker, started_at);
-    Ok(report(settings, work, window, environment, intervals, ended, observer))
+    Ok(report(settings, work, window, environment, counted, ended, observer))
 }
 
 /// What all threads know at the end.
@@ -199,29 +207,55 @@ impl Ended {
     }
 }
 
+/// What was counted in all, and second by second.
+#[derive(Default)]
+struct Counted {
+    all: Meters,
+    intervals: Vec<Interval>,
+}
+
+impl Counted {
+    fn end(&mut self, meters: &Meters) {
+        self.all.merge(meters);
+        let start = self.intervals.len() as f64 * thread::SAMPLE_EVERY.as_secs_f64();
+        self.intervals.push(meters.interval(start));
+    }
+}
+
 /// Gathers what the threads count until the last of them has ended.
 fn collect(
     shared: &Arc<Shared>,
     samples: &Receiver<Sample>,
     observer: &mut Observer,
     watcher: &mut dyn Watcher,
-) -> Vec<Meters> {
-    let mut intervals = vec![Meters::default(); shared.intervals()];
-    let mut told = vec![0; shared.intervals()];
+) -> Counted {
+    let mut counted = Counted::default();
+    // Threads end a second almost together, but not quite.
+    let mut open: BTreeMap<usize, (Meters, usize)> = BTreeMap::new();
     loop {
         observer.look(shared.window.get());
         match samples.recv_timeout(LOOK_EVERY) {
             Ok(Sample { interval, meters }) => {
-                intervals[interval].merge(&meters);
-                told[interval] += 1;
-                if told[interval] == shared.work.threads {
-                    watcher.second(interval, &intervals[interval]);
+                let (merged, told) = open.entry(interval).or_default();
+                merged.merge(&meters);
+                *told += 1;
+                if *told == shared.work.threads {
+                    watcher.second(interval, merged);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return intervals,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        // The last one also takes what comes after its end.
+        while let Some(first) = open.first_entry()
+            && first.get().1 == shared.work.threads
+            && *first.key() + 1 < shared.intervals()
+        {
+            counted.end(&first.remove().0);
         }
     }
+    open.into_values().for_each(|(meters, _)| counted.end(&meters));
+    counted
 }
 
 // ---------------------------------------------------------------- the report
@@ -253,20 +287,17 @@ fn report(
     work: &Work,
     window: Window,
     environment: Environment,
-    meters: Vec<Meters>,
+    counted: Counted,
     mut ended: Ended,
     observer: Observer,
 ) -> Report {
-    let mut all = Meters::default();
-    let mut intervals = Vec::new();
-    for (number, meters) in meters.iter().enumerate() {
-        let start = number as f64 * thread::SAMPLE_EVERY.as_secs_f64();
-        let seconds = (window.seconds() - start).min(thread::SAMPLE_EVERY.as_secs_f64());
-        let mut interval = meters.interval(start, seconds);
-        interval.planned_records = work.rate.map_or(0, |rate| (rate * seconds).round() as u64);
-        observer.complete(number, &mut interval);
-        intervals.push(interval);
-        all.merge(meters);
+    let Counted { all, mut intervals } = counted;
+    for (number, interval) in intervals.iter_mut().enumerate() {
+        let left = window.seconds() - interval.start_seconds;
+        interval.seconds = left.min(thread::SAMPLE_EVERY.as_secs_f64());
+        let planned = work.rate.map_or(0.0, |rate| rate * interval.seconds);
+        interval.planned_records = planned.round() as u64;
+        observer.complete(number, interval);
     }
     let label = settings.label.clone();
     let name =

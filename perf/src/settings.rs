@@ -133,6 +133,12 @@ pub struct Settings {
     /// Process of a broker on this host [default: whoever listens on the bootstrap port]
     #[arg(long, value_name = "PID", help_heading = "Report")]
     pub broker_pid: Option<u32>,
+    /// CPUs that the broker uses, such as 0-1 [default: what its process may use]
+    #[arg(long, value_name = "LIST", help_heading = "Report")]
+    pub broker_cpus: Option<String>,
+    /// Before the run, measure what the machine allows: a TCP sink in the broker's place, and its disk
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = "Report")]
+    pub ceilings: Option<bool>,
     /// The broker's version, where it does not tell
     #[arg(long, value_name = "TEXT", help_heading = "Report")]
     pub broker_version: Option<String>,
@@ -209,7 +215,7 @@ impl Settings {
             rate_per_producer arrivals record_bytes records_file keys batch_bytes linger compression
             acks idempotent in_flight request_bytes consumers groups start fetch_bytes
             fetch_partition_bytes verify duration warm_up drain threads cpus seed label broker_pid
-            broker_version durability out name)
+            broker_cpus ceilings broker_version durability out name)
     }
 
     /// # Errors

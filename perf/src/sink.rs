@@ -60,7 +60,7 @@ fn serve(stub: &Stub, mut stream: TcpStream) -> Result<(), String> {
         }
         received.end += read;
         while let Some(frame) = received.next_frame()? {
-            if let Some(frame) = stub.answer(frame)?.frame {
+            if let Some(frame) = stub.answer(frame)? {
                 out.extend_from_slice(&frame);
             }
         }

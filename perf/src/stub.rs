@@ -31,21 +31,12 @@ pub struct Stub {
     pub partitions: i32,
 }
 
-/// What became of a frame.
-#[derive(Debug)]
-pub struct Answer {
-    /// None for produce with acks=0.
-    pub frame: Option<Bytes>,
-    /// Whether it was a produce.
-    pub is_produce: bool,
-}
-
 impl Stub {
-    /// Answers one request frame (without its length).
+    /// Answers one request frame (without its length); a produce with acks=0 with none.
     ///
     /// # Errors
     /// What is wrong with it; the connection is to be closed.
-    pub fn answer(&self, frame: Bytes) -> Result<Answer, String> {
+    pub fn answer(&self, frame: Bytes) -> Result<Option<Bytes>, String> {
         let mut decoder = Decoder::new(frame);
         let wrong = |error: corelog::wire::WireError| error.to_string();
         let header = RequestHeader::decode(&mut decoder).map_err(wrong)?;
@@ -65,7 +56,7 @@ impl Stub {
                 let frame = (request.acks != 0).then(|| {
                     encode_response::<ProduceRequest>(&taken(request), version, id).out.freeze()
                 });
-                return Ok(Answer { frame, is_produce: true });
+                return Ok(frame);
             }
             ApiKey::ApiVersions if version > 3 => {
                 return Err("ApiVersions in a version of the future".to_string());
@@ -80,7 +71,7 @@ impl Stub {
             ApiKey::DeleteTopics => reply!(DeleteTopicsRequest, deleted),
             key => return Err(format!("{key} is not answered")),
         };
-        Ok(Answer { frame: Some(frame), is_produce: false })
+        Ok(Some(frame))
     }
 
     fn metadata(&self, request: MetadataRequest) -> MetadataResponse {

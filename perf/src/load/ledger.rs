@@ -76,11 +76,6 @@ impl Seen {
         self.verified.foreign += 1;
     }
 
-    /// Records of all streams that were seen, each once.
-    pub fn distinct(&self) -> u64 {
-        self.streams.values().map(|seen| seen.next - seen.missing.len() as u64).sum()
-    }
-
     /// Adds what another consumer of the group saw. A stream has one consumer.
     pub fn merge(&mut self, other: Seen) {
         self.streams.extend(other.streams);

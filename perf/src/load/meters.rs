@@ -38,10 +38,10 @@ impl Meters {
         }
     }
 
-    pub fn interval(&self, start_seconds: f64, seconds: f64) -> Interval {
+    pub fn interval(&self, start_seconds: f64) -> Interval {
         Interval {
             start_seconds,
-            seconds,
+            seconds: 0.0,
             planned_records: self.planned,
             produced_records: self.produced.records,
             produced_bytes: self.produced.payload_bytes,
@@ -51,8 +51,8 @@ impl Meters {
             consumer_lag_records: self.consumer_lag,
             errors: self.produced.errors + self.consumed.errors,
             retries: self.produced.retries + self.consumed.retries,
-            acknowledge: self.acknowledge.clone(),
-            end_to_end: self.end_to_end.clone(),
+            acknowledge: self.acknowledge.pack(),
+            end_to_end: self.end_to_end.pack(),
             broker_cpu_seconds: None,
             broker_memory_bytes: None,
         }

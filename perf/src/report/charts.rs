@@ -111,7 +111,8 @@ fn throughput(report: &Report) -> Option<Chart> {
 fn latency_over_time(report: &Report) -> Option<Chart> {
     let is_acknowledge = !report.acknowledge.is_empty();
     let of = move |one: &Interval, share: f64| {
-        let latencies = if is_acknowledge { &one.acknowledge } else { &one.end_to_end };
+        let packed = if is_acknowledge { &one.acknowledge } else { &one.end_to_end };
+        let latencies = packed.unpack();
         (!latencies.is_empty()).then(|| latencies.quantile(share) as f64 / NS_PER_MS)
     };
     let kinds = [("p50", 0, 0.5), ("p99", 2, 0.99), ("p99.9", 1, 0.999), ("max", 3, 1.0)];

@@ -5,7 +5,7 @@
 
 use super::Report;
 use super::hgrm::decimals;
-use crate::histogram::Latencies;
+use crate::histogram::Packed;
 
 /// Nanoseconds to milliseconds, which readers expect of the column Interval_Max.
 const MAX_DIVISOR: f64 = 1e6;
@@ -20,11 +20,11 @@ pub fn render(report: &Report) -> String {
     }
     text += "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
     for interval in &report.intervals {
-        let mut line = |tag: &str, latencies: &Latencies| {
+        let mut line = |tag: &str, packed: &Packed| {
             let start = decimals(interval.start_seconds.max(0.0), 3);
             let length = decimals(interval.seconds.max(0.0), 3);
-            let max = decimals(latencies.max() as f64 / MAX_DIVISOR, 3);
-            text += &format!("Tag={tag},{start},{length},{max},{}\n", latencies.encode());
+            let max = decimals(packed.unpack().max() as f64 / MAX_DIVISOR, 3);
+            text += &format!("Tag={tag},{start},{length},{max},{}\n", packed.encode());
         };
         line("acknowledge", &interval.acknowledge);
         if !report.end_to_end.is_empty() {
@@ -35,28 +35,9 @@ pub fn render(report: &Report) -> String {
 }
 
 /// Of an RFC 3339 time in UTC ("2026-03-01T12:00:00.5Z"); none when it is not one.
-pub fn epoch_seconds(time: &str) -> Option<f64> {
-    let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let mut clock = clock.splitn(3, ':');
-    let hours: u32 = clock.next()?.parse().ok()?;
-    let minutes: u32 = clock.next()?.parse().ok()?;
-    let seconds: f64 = clock.next()?.parse().ok()?;
-    let is_time = hours < 24 && minutes < 60 && (0.0..=60.0).contains(&seconds);
-    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let seconds_of_day = f64::from(hours * 3600 + minutes * 60) + seconds;
-    is_time.then(|| (days_since_epoch(year, month, day) * 86_400) as f64 + seconds_of_day)
-}
-
-/// Years begin in March here, so that the leap day is their last (Hinnant, "days_from_civil").
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year / 400, year % 400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+fn epoch_seconds(time: &str) -> Option<f64> {
+    let time = humantime::parse_rfc3339(time).ok()?;
+    Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 #[cfg(test)]

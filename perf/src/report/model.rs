@@ -1,6 +1,6 @@
 //! What a run says of itself: written as JSON, and all that the other reports are made of. Plain data.
 
-use crate::histogram::Latencies;
+use crate::histogram::{Latencies, Packed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -137,8 +137,8 @@ pub struct Interval {
     pub consumer_lag_records: u64,
     pub errors: u64,
     pub retries: u64,
-    pub acknowledge: Latencies,
-    pub end_to_end: Latencies,
+    pub acknowledge: Packed,
+    pub end_to_end: Packed,
     pub broker_cpu_seconds: Option<f64>,
     pub broker_memory_bytes: Option<u64>,
 }

@@ -73,14 +73,16 @@ fn interval(second: u64, random: &mut Random, floor: u64) -> Interval {
     };
     one.produced_bytes = one.produced_records * 1024;
     one.consumed_bytes = one.consumed_records * 1024;
+    let (mut acknowledge, mut end_to_end) = (Latencies::default(), Latencies::default());
     for _ in 0..one.produced_records / 10 {
         let mut latency = random.latency(floor);
         if second == 11 && random.below(100) < 14 {
             latency += random.below(140_000_000);
         }
-        one.acknowledge.record_n(latency, 10);
-        one.end_to_end.record_n(latency + random.latency(floor / 2), 10);
+        acknowledge.record_n(latency, 10);
+        end_to_end.record_n(latency + random.latency(floor / 2), 10);
     }
+    (one.acknowledge, one.end_to_end) = (acknowledge.pack(), end_to_end.pack());
     one
 }
 
@@ -180,8 +182,8 @@ pub fn sample(label: &str, seed: u64) -> Report {
         intervals,
     };
     for one in &report.intervals {
-        report.acknowledge.merge(&one.acknowledge);
-        report.end_to_end.merge(&one.end_to_end);
+        report.acknowledge.merge(&one.acknowledge.unpack());
+        report.end_to_end.merge(&one.end_to_end.unpack());
     }
     (0..2_000).for_each(|_| report.generator_lag.record_n(random.latency(8_000), 500));
     report
