@@ -195,10 +195,6 @@ table! {
     /// How long a graceful stop waits for what is in flight, before it closes connections.
     shutdown_grace_ms: Duration = Duration::from_secs(10), duration(0, 3_600_000);
 
-    /// Bytes of one shard that may have to be read again after a crash; each time that many were
-    /// appended, a checkpoint is written.
-    recovery_bytes_max: u64 = 256 << 20, bytes(1 << 20, 1 << 40);
-
     /// No effect yet, as there is no retention: how often it looks for segments to delete (Kafka's
     /// log.retention.check.interval.ms).
     retention_check_ms: Duration = Duration::from_mins(5), duration(1, DURATION_MS_MAX);
@@ -232,8 +228,7 @@ table! {
     /// Bytes of records between two entries of the offset index (index.interval.bytes).
     index_interval_bytes: u64 = 4096, bytes(1, i32::MAX as u64);
 
-    /// No effect yet: largest offset index of a segment (segment.index.bytes); a segment whose index is
-    /// full is sealed.
+    /// Largest index of a segment (segment.index.bytes); a segment with a full one is sealed.
     segment_index_bytes: u64 = 10 << 20, bytes(1024, i32::MAX as u64);
 
     /// Whose clock stamps the records (message.timestamp.type).
@@ -405,7 +400,6 @@ mod tests {
             "log.segment_jitter_ms",
             "log.retention_ms",
             "log.retention_bytes",
-            "log.segment_index_bytes",
             "log.file_delete_delay_ms",
         ];
         assert_eq!(kept, expected);

@@ -92,7 +92,7 @@ broker_keys! {
     "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
         "Bytes of records between two entries of the offset index.";
     "log.index.size.max.bytes", Int, |c| Some(c.log.segment_index_bytes.to_string()),
-        "No effect yet: largest offset index of a segment.";
+        "Largest index of a segment; a segment with a full one is sealed.";
     "log.message.timestamp.after.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_after_ms_max)),
         "How far a record's timestamp may lie ahead of the broker's clock.";
     "log.message.timestamp.before.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_before_ms_max)),

@@ -383,7 +383,7 @@ topic_keys! {
         "A segment is sealed at this size.";
     "segment.index.bytes", Kind::Int(4, INT), Some("log.index.size.max.bytes"),
         |c| c.log.segment_index_bytes.to_string(),
-        "No effect yet: largest offset index of a segment.";
+        "Largest index of a segment; a segment with a full one is sealed.";
     "segment.jitter.ms", Kind::Long(0), Some("log.roll.jitter.ms"), |c| milliseconds(c.log.segment_jitter_ms),
         "No effect yet: up to this much is taken off segment.ms at random, so that not all roll at once.";
     "segment.ms", Kind::Long(1), Some("log.roll.ms"), |c| milliseconds(c.log.segment_ms),
