@@ -9,6 +9,7 @@ mod hgrm;
 mod hlog;
 mod html;
 pub mod json;
+pub mod line;
 pub mod model;
 mod summary;
 mod svg;

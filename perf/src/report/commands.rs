@@ -1,7 +1,7 @@
 //! The commands that read reports: `render` shows one again, `compare` sets several side by side.
 
 use crate::compare;
-use crate::report::{Report, json, render_text, write_all, write_whole};
+use crate::report::{Report, json, line, render_text, write_all, write_whole};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,6 +15,9 @@ pub struct Render {
     /// Also write the .json, .hgrm, .hlog and .html into this directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print one line of JSON instead, for a history of runs.
+    #[arg(long)]
+    line: bool,
 }
 
 /// Set runs side by side: runs with the same label are repetitions of each other, and the first label is
@@ -36,6 +39,9 @@ pub struct Compare {
 /// What could not be read or written.
 pub fn render(arguments: &Render) -> io::Result<()> {
     let report = json::read(&arguments.report).map_err(io::Error::other)?;
+    if arguments.line {
+        return show(&line::render(&report));
+    }
     show(&render_text(&report))?;
     if let Some(directory) = &arguments.out {
         let name = arguments.report.file_stem().unwrap_or_default().to_string_lossy();
