@@ -173,7 +173,7 @@ table! {
     connections_max: usize = 16_384, count(1, 1 << 20);
 
     /// A connection without a request, or whose client takes nothing of its answers, for this long is
-    /// closed (Kafka's connections.max.idle.ms); after 5 seconds already while others wait for the memory
+    /// closed (Kafka's connections.max.idle.ms); after 1 second already while others wait for the memory
     /// that its answers hold.
     connection_idle_ms_max: Duration = Duration::from_mins(10), duration(1000, DURATION_MS_MAX);
 

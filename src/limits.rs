@@ -28,8 +28,13 @@ pub const FRAME_BYTES_MIN: usize = 8;
 /// A client that began a large request and sends no byte of the rest for this long is closed.
 pub const FRAME_STILL_MAX: Duration = Duration::from_secs(30);
 
-/// While others wait for the memory that a client's request or answer holds, it may stand still for this
-/// long only. Beyond it, the connection is closed.
+/// While others wait for the memory that a client's answer holds, it may take nothing of it for this long
+/// only. Beyond it, the connection is closed: a client that is well connects again, and the others' wait is
+/// a multiple of this.
+pub const ANSWER_STILL_MAX_WHEN_SCARCE: Duration = Duration::from_secs(1);
+
+/// While others wait for the memory that a client's request holds, it may stand still for this long only.
+/// Beyond it, the connection is closed.
 pub const STILL_MAX_WHEN_SCARCE: Duration = Duration::from_secs(5);
 
 /// What adds to that for a request: what has arrived of it, at this pace. A slower client is closed while

@@ -10,8 +10,9 @@ use super::server::Server;
 use crate::control_plane::ConnectionInfo;
 use crate::data_plane::{AnswerShare, Part, Response};
 use crate::limits::{
-    FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX, REQUESTS_IN_FLIGHT_MAX, REQUESTS_LATER_MAX,
-    RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX, STILL_MAX_WHEN_SCARCE,
+    ANSWER_STILL_MAX_WHEN_SCARCE, FRAME_BYTES_PER_SECOND_MIN, FRAME_STILL_MAX,
+    REQUESTS_IN_FLIGHT_MAX, REQUESTS_LATER_MAX, RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX,
+    STILL_MAX_WHEN_SCARCE,
 };
 use crate::router::{self, InFlight, Refusal};
 use crate::runtime::{self, Instant, Stream};
@@ -85,7 +86,7 @@ impl ConnectionState {
     /// memory that they hold, for longer than a moment.
     pub fn owes_a_read(&self, now: Instant, idle_max: Duration, memory_is_scarce: bool) -> bool {
         let still_max =
-            if memory_is_scarce { idle_max.min(STILL_MAX_WHEN_SCARCE) } else { idle_max };
+            if memory_is_scarce { idle_max.min(ANSWER_STILL_MAX_WHEN_SCARCE) } else { idle_max };
         self.unsent_since.get().is_some_and(|since| now.since(since) > still_max)
     }
 

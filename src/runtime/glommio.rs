@@ -109,6 +109,10 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
+    // glommio looks the CPU up there, and panics where a container has no /sys.
+    if thread.cpu.is_some() && !Path::new("/sys/devices/system/cpu").exists() {
+        return Err(io::Error::other("/sys is not mounted: the CPUs are described there"));
+    }
     let main = move || {
         let main = main();
         with_heartbeat(main)
