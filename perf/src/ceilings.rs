@@ -7,7 +7,7 @@ use crate::settings::{Length, Rate, Settings};
 use corelog::runtime::buffer::AlignedBuffer;
 use corelog::runtime::{self, File, FileOptions, ShardThread};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ fn disk(directory: &Path, bytes: usize, sync: bool) -> Result<Limit, String> {
     })
 }
 
-async fn write(path: &PathBuf, bytes: usize, sync: bool) -> std::io::Result<f64> {
+async fn write(path: &Path, bytes: usize, sync: bool) -> std::io::Result<f64> {
     let directory = path.parent().unwrap_or(path);
     runtime::prepare_directory(directory).await?;
     let make = FileOptions { create_new: true, ..FileOptions::default() };

@@ -19,7 +19,7 @@ pub fn host() -> Host {
     let kibibytes = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
     Host {
         cpu_model: model.to_string(),
-        cpus: std::thread::available_parallelism().map_or(0, usize::from),
+        cpus: cpus.lines().filter(|line| line.starts_with("processor")).count(),
         kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
         memory_bytes: kibibytes.unwrap_or(0) * 1024,
     }
@@ -86,10 +86,10 @@ fn value<'a>(configs: &'a [ConfigEntry], name: &str) -> Option<&'a str> {
     configs.iter().find(|entry| entry.name == name)?.value.as_deref()
 }
 
-/// Brokers do not tell their version in the protocol; ours has it among its settings.
+/// Brokers do not tell their version in the protocol, but their settings tell which broker it is.
 fn version(configs: &[ConfigEntry]) -> Option<String> {
-    if let Some(version) = value(configs, "corelog.version") {
-        return Some(format!("corelog {version}"));
+    if value(configs, "durability").is_some() {
+        return Some("corelog, version not told".to_string());
     }
     value(configs, "process.roles").map(|_| "Apache Kafka, version not told".to_string())
 }

@@ -109,7 +109,7 @@ pub fn mount_of(path: &Path) -> Option<(String, String)> {
         let source: Vec<&str> = source.split_whitespace().collect();
         let kind = source.first()?.to_string();
         let device = source.get(1)?.to_string();
-        path.starts_with(point).then(|| (point.len(), (kind, device)))
+        path.starts_with(point).then_some((point.len(), (kind, device)))
     });
     found.max_by_key(|(length, _)| *length).map(|(_, found)| found)
 }

@@ -301,7 +301,7 @@ fn report(
     }
     let label = settings.label.clone();
     let name =
-        environment.broker.version.split_whitespace().next().unwrap_or("broker").to_lowercase();
+        environment.broker.version.split([' ', ',']).next().unwrap_or("broker").to_lowercase();
     let flow = |present: bool, flow: &Flow, rate, backlog| {
         present.then(|| Flow { rate_planned: rate, backlog, ..flow.clone() })
     };

@@ -145,7 +145,6 @@ fn taken(request: ProduceRequest) -> ProduceResponse {
             .collect(),
         name: topic.name,
         topic_id: topic.topic_id,
-        ..Default::default()
     });
     ProduceResponse { responses: topics.collect(), ..Default::default() }
 }

@@ -61,6 +61,7 @@ pub struct Outcome {
     pub failed: Option<String>,
 }
 
+#[derive(Default)]
 struct Leader {
     in_flight: usize,
     /// When there was last no room for a request.
@@ -128,10 +129,9 @@ impl Producer {
         }
         let mut leaders = HashMap::new();
         for leader in lanes.iter().filter_map(|lane| lane.leader) {
-            if !leaders.contains_key(&leader) {
-                given.client.broker(leader).await?;
-                leaders.insert(leader, Leader::default());
-            }
+            // Connected before the start: the first request of a run is not the one that dials.
+            given.client.broker(leader).await?;
+            leaders.entry(leader).or_insert_with(Leader::default);
         }
         let identity = match work.idempotent {
             true => Some(given.client.producer_identity().await?),
@@ -588,12 +588,6 @@ impl Producer {
         let unanswered = (left > 0 && self.fatal.is_none())
             .then(|| format!("{left} records were not acknowledged in time"));
         Outcome { promised, acknowledged: self.acknowledged, failed: self.fatal.or(unanswered) }
-    }
-}
-
-impl Default for Leader {
-    fn default() -> Leader {
-        Leader { in_flight: 0, room_since: 0, due: VecDeque::new() }
     }
 }
 
