@@ -1,130 +1,73 @@
-//! corelog-perf: first, rough load against any Kafka-API broker, and a raw TCP sink to compare with.
-//!
-//! Outside the broker; blocking threads and prepared frames, so that the sender costs little more than its
-//! system calls. Closed loop: it finds throughput, it measures no latency.
+//! corelog-perf: honest load against any Kafka-API broker. Open loop, whole histograms, every record checked
+//! when asked.
 
-mod consume;
-mod frames;
-mod produce;
+// In the simulation only the load runs, for the proofs that the instrument is right.
+#![cfg_attr(feature = "sim", allow(dead_code))]
+
+#[cfg(not(feature = "sim"))]
+mod ceilings;
+mod compare;
+mod facts;
+mod histogram;
+mod load;
+mod process;
+#[cfg(all(test, feature = "sim"))]
+mod proof;
+mod report;
+#[cfg(not(feature = "sim"))]
+mod run;
+#[cfg(not(feature = "sim"))]
+mod search;
+mod settings;
 mod sink;
+mod stub;
+#[cfg(not(feature = "sim"))]
+mod terminal;
+mod verdict;
 
-use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
+#[cfg(not(feature = "sim"))]
+use clap::{Parser, Subcommand};
+#[cfg(not(feature = "sim"))]
 use std::process::ExitCode;
-use std::time::Duration;
 
+/// Measure a Kafka-API broker: latency from each record's planned time, whole histograms, every record checked
+#[cfg(not(feature = "sim"))]
 #[derive(Parser)]
-#[command(name = "corelog-perf", version, about)]
+#[command(name = "corelog-perf", version, max_term_width = 100, after_long_help = terminal::EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+#[cfg(not(feature = "sim"))]
 #[derive(Subcommand)]
 enum Command {
-    /// Send prepared produce requests as fast as they are acknowledged.
-    Produce(Load),
-    /// Fetch partitions from their start to their end, again and again.
-    Consume(Load),
-    /// Take whatever comes, answer it like a broker, store nothing: what the kernel allows.
-    Sink(Sink),
+    Run(Box<terminal::Run>),
+    Search(Box<terminal::Search>),
+    Sink(sink::Sink),
+    Render(report::commands::Render),
+    Compare(report::commands::Compare),
 }
 
-#[derive(Args, Clone)]
-pub struct Load {
-    /// A broker; the others are found from it.
-    #[arg(long, default_value = "127.0.0.1:9092")]
-    bootstrap: SocketAddr,
-    /// The topic; it must exist.
-    #[arg(long, default_value = "perf")]
-    topic: String,
-    /// Bytes of a record's value.
-    #[arg(long, default_value_t = 1024)]
-    record_bytes: usize,
-    /// Bytes of a batch, about.
-    #[arg(long, default_value_t = 65536)]
-    batch_bytes: usize,
-    /// Batches of one request, each of another partition.
-    #[arg(long, default_value_t = 1)]
-    batches: usize,
-    /// Connections to each broker.
-    #[arg(long, default_value_t = 1)]
-    connections: usize,
-    /// Requests in flight on a connection.
-    #[arg(long, default_value_t = 8)]
-    in_flight: usize,
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// Seconds before counting begins.
-    #[arg(long, default_value_t = 1)]
-    warm_up: u64,
-    /// The peer is `sink`: no metadata is asked.
-    #[arg(long)]
-    sink: bool,
-    /// Partitions of the topic, with --sink.
-    #[arg(long, default_value_t = 1)]
-    partitions: i32,
-}
+#[cfg(feature = "sim")]
+fn main() {}
 
-#[derive(Args, Clone)]
-pub struct Sink {
-    #[arg(long, default_value = "127.0.0.1:9192")]
-    listen: SocketAddr,
-}
-
-/// Counted over the measured time.
-#[derive(Clone, Copy, Default)]
-pub struct Count {
-    pub records: u64,
-    pub bytes: u64,
-    pub requests: u64,
-}
-
-impl Count {
-    fn add(&mut self, other: Count) {
-        self.records += other.records;
-        self.bytes += other.bytes;
-        self.requests += other.requests;
-    }
-}
-
+#[cfg(not(feature = "sim"))]
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Produce(load) => run(&load, produce::run),
-        Command::Consume(load) => run(&load, consume::run),
-        Command::Sink(sink) => sink::run(&sink),
+        Command::Run(run) => terminal::run(*run),
+        Command::Search(search) => terminal::search(*search),
+        Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
+        Command::Render(render) => done(report::commands::render(&render)),
+        Command::Compare(compare) => done(report::commands::compare(&compare)),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("corelog-perf: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("corelog-perf: {error}");
+        ExitCode::FAILURE
+    })
 }
 
-/// One line of JSON: what was done, at what rate, at what cost to this process.
-fn run(load: &Load, work: fn(&Load) -> std::io::Result<Count>) -> std::io::Result<()> {
-    let before = cpu_time();
-    let count = work(load)?;
-    let cpu = cpu_time().saturating_sub(before);
-    let seconds = load.seconds as f64;
-    println!(
-        "{{\"records_per_second\":{:.0},\"megabytes_per_second\":{:.1},\"requests_per_second\":{:.0},\
-         \"generator_cpu_share\":{:.2},\"seconds_with_warm_up\":{}}}",
-        count.records as f64 / seconds,
-        count.bytes as f64 / seconds / 1e6,
-        count.requests as f64 / seconds,
-        cpu.as_secs_f64() / (load.seconds + load.warm_up) as f64,
-        load.seconds + load.warm_up,
-    );
-    Ok(())
-}
-
-/// CPU time of this process so far, from /proc/self/stat (proc(5)): user and system ticks of 10 ms.
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+#[cfg(not(feature = "sim"))]
+fn done(outcome: std::io::Result<()>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
 }

@@ -12,7 +12,8 @@ use crate::wire::api::describe_configs::{DescribeConfigsResource, DescribeConfig
 use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use crate::wire::api::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+    IncrementalAlterConfigsRequest,
 };
 
 /// A topic to be made; None is the broker's default.
@@ -42,6 +43,7 @@ pub enum ConfigSource {
 }
 
 const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
 const OPERATION_SET: i8 = 0;
 const OPERATION_DELETE: i8 = 1;
 
@@ -146,22 +148,32 @@ impl Client {
     /// # Errors
     /// `Refused`, with the broker's reason.
     pub async fn topic_configs(&self, name: &str) -> Result<Vec<ConfigEntry>, ClientError> {
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: name.into(),
-                configuration_keys: None,
-            }],
-            ..Default::default()
-        };
+        let request = configs_request(RESOURCE_TOPIC, name);
         let response = self.call_any(&request).await?;
-        let what = || format!("the configuration of topic {name}");
-        let result = response.results.into_iter().next();
-        let result = result.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
-        ClientError::check(result.error_code, result.error_message.as_deref(), what)?;
-        let mut entries: Vec<ConfigEntry> = result.configs.iter().map(config_entry).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        sorted_configs(response, &format!("the configuration of topic {name}"))
+    }
+
+    /// The whole configuration of a broker, sorted by name.
+    ///
+    /// # Errors
+    /// `Refused`, with the broker's reason.
+    pub async fn broker_configs(&self, id: i32) -> Result<Vec<ConfigEntry>, ClientError> {
+        let request = configs_request(RESOURCE_BROKER, &id.to_string());
+        let limit = self.options().request_limit;
+        let response = self.broker(id).await?.call(&request, limit).await?;
+        sorted_configs(response, &format!("the configuration of broker {id}"))
+    }
+
+    /// The data directories of a broker, as it names them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn data_directories(&self, id: i32) -> Result<Vec<String>, ClientError> {
+        // Of no topic: only the directories are asked for.
+        let request = DescribeLogDirsRequest { topics: Some(Vec::new()) };
+        let limit = self.options().request_limit;
+        let response = self.broker(id).await?.call(&request, limit).await?;
+        Ok(response.results.iter().map(|found| found.log_dir.to_string()).collect())
     }
 
     /// Makes everything before `offset` unreadable; None means all there is. Returns the new start.
@@ -203,6 +215,26 @@ impl Client {
     fn timeout_ms(&self) -> i32 {
         i32::try_from(self.options().request_limit.as_millis()).unwrap_or(i32::MAX)
     }
+}
+
+fn configs_request(resource_type: i8, name: &str) -> DescribeConfigsRequest {
+    let resource_name = name.into();
+    let configuration_keys = None;
+    let resource = DescribeConfigsResource { resource_type, resource_name, configuration_keys };
+    DescribeConfigsRequest { resources: vec![resource], ..Default::default() }
+}
+
+fn sorted_configs(
+    response: DescribeConfigsResponse,
+    what: &str,
+) -> Result<Vec<ConfigEntry>, ClientError> {
+    let result = response.results.into_iter().next();
+    let result = result.ok_or_else(|| ClientError::NotAnswered { what: what.to_string() })?;
+    let message = result.error_message.as_deref();
+    ClientError::check(result.error_code, message, || what.to_string())?;
+    let mut entries: Vec<ConfigEntry> = result.configs.iter().map(config_entry).collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
 }
 
 fn config_entry(entry: &DescribeConfigsResourceResult) -> ConfigEntry {

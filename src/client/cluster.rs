@@ -364,7 +364,7 @@ impl Client {
     }
 
     /// Until the next refresh; whoever needs the leader sees that it has to ask.
-    pub(super) fn forget_leader(&self, topic: &str, partition: i32) {
+    pub fn forget_leader(&self, topic: &str, partition: i32) {
         let mut metadata = self.0.metadata.borrow_mut();
         let Some(topic) = metadata.topics.get_mut(topic) else { return };
         for found in topic.partitions.iter_mut().filter(|found| found.index == partition) {

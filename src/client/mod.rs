@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod fetcher;
 mod offsets;
+mod produce_request;
 mod producer;
 mod slot;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use connection::Connection;
 pub use error::ClientError;
 pub use fetcher::{Fetched, Fetcher, FetcherOptions, OutOfRange};
 pub use offsets::OffsetQuery;
+pub use produce_request::{Acknowledged, ProduceAnswer};
 pub use producer::{Acks, Delivered, Delivery, Message, Producer, ProducerOptions, partitioner};
 
 use crate::wire::Str;

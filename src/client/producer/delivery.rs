@@ -1,6 +1,6 @@
 //! What tells the sender of a record where it went.
 
-use crate::client::{ClientError, TopicPartition};
+use crate::client::{Acknowledged, ClientError, TopicPartition};
 use crate::runtime::Wakers;
 use crate::types::{Offset, Timestamp};
 use std::cell::RefCell;
@@ -8,15 +8,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-
-/// What a broker said of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Acknowledged {
-    /// None when the broker does not say: acks=0, or a duplicate from long ago.
-    pub base_offset: Option<Offset>,
-    /// With LogAppendTime.
-    pub append_time: Option<Timestamp>,
-}
 
 /// The end of a batch, shared by its records.
 #[derive(Debug, Default)]

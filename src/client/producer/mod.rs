@@ -37,7 +37,7 @@ pub enum Acks {
 }
 
 impl Acks {
-    fn to_wire(self) -> i16 {
+    pub(super) fn to_wire(self) -> i16 {
         match self {
             Acks::None => 0,
             Acks::Leader => 1,

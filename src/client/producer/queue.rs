@@ -7,8 +7,8 @@
 //! sequences: the partition then starts anew under another producer id, and those batches that may have been
 //! written already fail with it, because under the new id they could be written twice.
 
-use super::delivery::{Acknowledged, Outcome};
-use crate::client::ClientError;
+use super::delivery::Outcome;
+use crate::client::{Acknowledged, ClientError};
 use crate::runtime::Instant;
 use crate::types::Timestamp;
 use crate::wire::ErrorCode;

@@ -1,25 +1,17 @@
 //! The producer's one task: looks which batches are due, sends them to their leaders, and settles the answers.
 
-use super::delivery::Acknowledged;
 use super::queue::{Identity, Outgoing};
-use super::{Acks, Shared, State, earlier};
+use super::{Shared, State, earlier};
 use crate::client::error::ClientError;
-use crate::client::{Client, TopicPartition};
+use crate::client::{Acknowledged, Client, TopicPartition};
 use crate::runtime::{self, Instant};
-use crate::types::{Offset, Timestamp, TopicId};
-use crate::wire::api::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
-use crate::wire::api::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
-use crate::wire::{Records, Str};
-use bytes::Bytes;
+use crate::wire::Str;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// The last Produce version that names topics rather than their ids (KIP-516).
-const NAMED_VERSION_MAX: i16 = 12;
 
 /// Something the sender waits for.
 enum Finished {
@@ -200,65 +192,22 @@ impl Shared {
     }
 
     async fn produce(self: Rc<Self>, broker: i32, sent: Vec<Sent>) -> Finished {
-        let result = self.exchange(broker, &sent).await;
+        let batches: Vec<_> =
+            sent.iter().map(|sent| (sent.partition.clone(), sent.batch.bytes.clone())).collect();
+        let result = self.client.produce(broker, self.options.acks, &batches).await;
+        let mut results = result.map(|answer| answer.results.into_iter());
         let answers = sent
             .into_iter()
             .map(|sent| Answer {
                 place: sent.place,
                 batch: sent.batch.id,
-                result: result.as_ref().map_err(ClientError::clone).and_then(|response| {
-                    match response {
-                        None => Ok(Acknowledged::default()),
-                        Some((response, ids)) => find_answer(response, ids, &sent.partition),
-                    }
-                }),
+                result: match &mut results {
+                    Ok(results) => results.next().expect("an answer for each batch"),
+                    Err(error) => Err(error.clone()),
+                },
             })
             .collect();
         Finished::Produced { broker, answers }
-    }
-
-    /// Sends one request; None is the absent answer of acks=0. Beside the answer, the ids of its topics.
-    async fn exchange(
-        &self,
-        broker: i32,
-        sent: &[Sent],
-    ) -> Result<Option<(ProduceResponse, HashMap<TopicId, Str>)>, ClientError> {
-        let connection = self.client.broker(broker).await?;
-        let limit = self.client.options().request_limit;
-        let mut topics: BTreeMap<Str, TopicProduceData> = BTreeMap::new();
-        let mut ids = HashMap::new();
-        for Sent { partition, batch, .. } in sent {
-            let name = &partition.topic;
-            let topic = topics.entry(name.clone()).or_insert_with(|| {
-                let topic_id = self.client.topic_id(name);
-                ids.insert(topic_id, name.clone());
-                TopicProduceData { name: name.clone(), topic_id, partition_data: Vec::new() }
-            });
-            topic.partition_data.push(PartitionProduceData {
-                index: partition.partition,
-                records: Some(Records::External(batch.bytes.len())),
-            });
-        }
-        let mut records: Vec<(&TopicPartition, Bytes)> =
-            sent.iter().map(|sent| (&sent.partition, sent.batch.bytes.clone())).collect();
-        // In the order of the topics above; the sort is stable, so partitions keep theirs.
-        records.sort_by(|(a, _), (b, _)| a.topic.cmp(&b.topic));
-        let records = records.into_iter().map(|(_, bytes)| bytes).collect();
-        let request = ProduceRequest {
-            transactional_id: None,
-            acks: self.options.acks.to_wire(),
-            timeout_ms: i32::try_from(limit.as_millis()).unwrap_or(i32::MAX),
-            topic_data: topics.into_values().collect(),
-        };
-        let version_max =
-            if ids.contains_key(&TopicId::ZERO) { NAMED_VERSION_MAX } else { i16::MAX };
-        let version = connection.version::<ProduceRequest>(version_max)?;
-        if self.options.acks == Acks::None {
-            connection.send_unanswered(&request, version, records).await?;
-            return Ok(None);
-        }
-        let response = connection.call_version(&request, version, records, limit).await?;
-        Ok(Some((response, ids)))
     }
 
     fn settle(&self, finished: Finished, memory: &mut Memory) {
@@ -312,16 +261,7 @@ impl Shared {
 }
 
 async fn ask_identity(client: Client) -> Finished {
-    let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
-    let limit = client.options().request_limit;
-    let what = "asking for a producer id";
-    let ask = async || {
-        let response = client.any().await?.call(&request, limit).await?;
-        ClientError::check(response.error_code, None, || what.to_string())?;
-        Ok((response.producer_id, response.producer_epoch))
-    };
-    let answer = client.retry(what, ask).await;
-    Finished::Identity(answer)
+    Finished::Identity(client.producer_identity().await)
 }
 
 /// Asks who leads these topics, after a pause: nobody asks twice in one.
@@ -330,31 +270,4 @@ async fn refresh(client: Client, topics: Vec<Str>) -> Finished {
     runtime::sleep(pause).await;
     let result = client.refresh(&topics).await.map(drop);
     Finished::Refreshed { topics, result }
-}
-
-fn find_answer(
-    response: &ProduceResponse,
-    ids: &HashMap<TopicId, Str>,
-    partition: &TopicPartition,
-) -> Result<Acknowledged, ClientError> {
-    let name = |topic_id: &TopicId, name: &Str| match name.is_empty() {
-        true => ids.get(topic_id).cloned().unwrap_or_default(),
-        false => name.clone(),
-    };
-    let topic = response
-        .responses
-        .iter()
-        .find(|topic| name(&topic.topic_id, &topic.name) == partition.topic);
-    let found = topic.and_then(|topic| {
-        topic.partition_responses.iter().find(|found| found.index == partition.partition)
-    });
-    let what = || format!("producing to {partition}");
-    let found: &PartitionProduceResponse =
-        found.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
-    ClientError::check(found.error_code, found.error_message.as_deref(), what)?;
-    let append_time = found.log_append_time_ms;
-    Ok(Acknowledged {
-        base_offset: (found.base_offset >= 0).then_some(Offset(found.base_offset)),
-        append_time: (append_time >= 0).then_some(Timestamp(append_time)),
-    })
 }

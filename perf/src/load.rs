@@ -1,0 +1,15 @@
+//! The load itself: what one thread of the generator does, on whatever executor the runtime is.
+
+pub mod batch;
+pub mod consumer;
+pub mod draw;
+pub mod ledger;
+pub mod meters;
+pub mod pace;
+pub mod producer;
+pub mod stamp;
+pub mod thread;
+mod walk;
+pub mod window;
+
+pub use stamp::STAMP_BYTES;
