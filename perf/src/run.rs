@@ -17,6 +17,7 @@ use crate::settings::{Settings, Work};
 use crate::verdict;
 use corelog::client::{Acks, Client, ClientError, ClientOptions, NewTopic};
 use corelog::runtime::{self, ShardThread};
+use corelog::wire::ErrorCode;
 use observe::Observer;
 use std::collections::{BTreeMap, HashMap};
 use std::net::ToSocketAddrs;
@@ -90,6 +91,8 @@ fn broker_process(work: &Work) -> Option<u32> {
 async fn prepare(settings: &Settings, work: &Work, pid: Option<u32>) -> Result<Broker, String> {
     let client = client(work);
     let told = |error: ClientError| error.to_string();
+    // A broker that is not there is said at once; later trouble is given time.
+    client.any().await.map_err(told)?;
     for name in work.topics.iter().filter(|_| !work.existing) {
         let topic = NewTopic {
             name: name.clone(),
@@ -97,8 +100,11 @@ async fn prepare(settings: &Settings, work: &Work, pid: Option<u32>) -> Result<B
             replication_factor: Some(work.replication),
             configs: work.topic_configs.clone(),
         };
-        client.create_topic(&topic, false).await.map_err(|error| {
-            format!("{error} (--existing uses a topic that is there, --topic takes another name)")
+        client.create_topic(&topic, false).await.map_err(|error| match error.code() {
+            Some(ErrorCode::TopicAlreadyExists) => {
+                format!("{error} (--existing uses it, --topic takes another name)")
+            }
+            _ => error.to_string(),
         })?;
     }
     for name in &work.topics {
