@@ -13,9 +13,9 @@ use crate::process;
 use crate::report::model::{
     BrokerFacts, Environment, FORMAT, Flow, Interval, LoopKind, ProcessUse, Report, Verified,
 };
-use crate::settings::{Settings, Work};
+use crate::settings::{AcksText, Settings, Work};
 use crate::verdict;
-use corelog::client::{Acks, Client, ClientError, ClientOptions, NewTopic};
+use corelog::client::{Client, ClientError, ClientOptions, NewTopic};
 use corelog::runtime::{self, ShardThread};
 use corelog::wire::ErrorCode;
 use observe::Observer;
@@ -278,12 +278,7 @@ fn environment(work: &Work, broker: BrokerFacts, started_at: String) -> Environm
         host: facts::host(),
         broker,
         loop_kind: if work.rate.is_some() { LoopKind::Open } else { LoopKind::Closed },
-        acks: match work.acks {
-            Acks::None => "0",
-            Acks::Leader => "1",
-            Acks::All => "all",
-        }
-        .to_string(),
+        acks: AcksText(work.acks).to_string(),
         generator_limits: format!("{} threads, {pinned}", work.threads),
     }
 }

@@ -4,7 +4,7 @@
 
 mod values;
 
-pub use values::{Arrivals, Compression, Keys, Length, Rate, Sizes, Start};
+pub use values::{AcksText, Arrivals, Compression, Keys, Length, Rate, Sizes, Start};
 
 use corelog::client::{Acks, Address};
 use serde::Deserialize;
@@ -78,7 +78,7 @@ pub struct Settings {
     pub compression: Option<Compression>,
     /// 0, 1 or all [default: all]
     #[arg(long, help_heading = "Produce")]
-    pub acks: Option<values::AcksText>,
+    pub acks: Option<AcksText>,
     /// Number batches so that a retry is stored once (KIP-98); needs --acks all
     #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = "Produce")]
     pub idempotent: Option<bool>,
@@ -353,7 +353,7 @@ impl Work {
         let rate = self.rate.map_or("max".to_string(), |rate| rate.to_string());
         let file =
             self.records_file.as_ref().map_or(String::new(), |file| file.display().to_string());
-        let acks = values::AcksText(self.acks).to_string();
+        let acks = AcksText(self.acks).to_string();
         let all: [(&str, String); 25] = [
             ("topics", self.topics.len().to_string()),
             ("partitions", self.partitions.to_string()),

@@ -4,6 +4,7 @@ use crate::histogram::Latencies;
 use crate::load::ledger;
 use crate::report::model::{LoopKind, Report};
 use crate::settings::Work;
+use corelog::client::Acks;
 
 /// The generator may be this late at the 99th percentile without a word: less than a timer's grain.
 const LAG_MAX_NS: u64 = 1_000_000;
@@ -49,6 +50,10 @@ pub fn speak(
         if produced.records == 0 && invalid.is_empty() {
             invalid.push("no record was acknowledged in the measured time".to_string());
         }
+    }
+    if work.acks == Acks::None && report.produced.is_some() {
+        remarks
+            .push("acks=0: no broker answers; acknowledged means handed to the kernel".to_string());
     }
     let busy = report.generator.cpu_seconds / (report.seconds * work.threads as f64);
     if report.environment.loop_kind == LoopKind::Closed {

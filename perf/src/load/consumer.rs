@@ -163,35 +163,30 @@ impl Consumer {
             let mut payload = 0;
             let mut records = 0;
             let mut meters = self.given.meters.borrow_mut();
-            if self.given.work.stamps() {
-                let (seen, verify) = (&mut self.seen, self.given.work.verify);
-                let run = self.given.run;
-                walk::values(header, batch, |offset, key_bytes, value| {
-                    if offset < fetched.from.0 {
-                        return;
-                    }
-                    payload += (key_bytes + value.len()) as u64;
-                    records += 1;
-                    let Some(stamp) = Stamp::read(value).filter(|stamp| stamp.run == run) else {
-                        if verify {
-                            seen.note_foreign();
-                        }
-                        return;
-                    };
-                    own += 1;
-                    if window.counts(stamp.planned) {
-                        meters.end_to_end.record(now.saturating_sub(stamp.planned));
-                    }
+            let (seen, verify) = (&mut self.seen, self.given.work.verify);
+            let run = self.given.run;
+            walk::values(header, batch, |offset, key_bytes, value| {
+                if offset < fetched.from.0 {
+                    return;
+                }
+                payload += (key_bytes + value.len()) as u64;
+                records += 1;
+                let Some(stamp) = Stamp::read(value).filter(|stamp| stamp.run == run) else {
                     if verify {
-                        let stream = Stream { producer: stamp.producer, topic, partition };
-                        seen.note(stream, stamp.sequence, stamp.is_whole(value));
+                        seen.note_foreign();
                     }
-                })
-                .map_err(|why| format!("{} at {}: {why}", fetched.partition, header.base_offset))?;
-            } else {
-                records = header.record_count.max(0) as u64;
-                payload = batch.len() as u64;
-            }
+                    return;
+                };
+                own += 1;
+                if window.counts(stamp.planned) {
+                    meters.end_to_end.record(now.saturating_sub(stamp.planned));
+                }
+                if verify {
+                    let stream = Stream { producer: stamp.producer, topic, partition };
+                    seen.note(stream, stamp.sequence, stamp.is_whole(value));
+                }
+            })
+            .map_err(|why| format!("{} at {}: {why}", fetched.partition, header.base_offset))?;
             self.turn += records;
             if counts {
                 let flow = &mut meters.consumed;

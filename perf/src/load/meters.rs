@@ -1,7 +1,7 @@
 //! What one thread counts; handed over once a second as a value. Plain data.
 
 use crate::histogram::Latencies;
-use crate::report::model::{Flow, Interval, Verified};
+use crate::report::model::{Flow, Interval};
 
 /// Counted since it was last taken.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,7 +15,6 @@ pub struct Meters {
     /// At the moment of taking.
     pub backlog: u64,
     pub consumer_lag: u64,
-    pub verified: Verified,
     pub first_error: Option<String>,
 }
 

@@ -277,7 +277,6 @@ impl Producer {
         for id in ids {
             loop {
                 let work = &self.given.work;
-                // Until there is a connection, two requests could overtake each other.
                 let leader = &self.leaders[&id];
                 if leader.in_flight >= work.in_flight || leader.due.is_empty() {
                     break;
