@@ -86,10 +86,11 @@ fn value<'a>(configs: &'a [ConfigEntry], name: &str) -> Option<&'a str> {
     configs.iter().find(|entry| entry.name == name)?.value.as_deref()
 }
 
-/// Brokers do not tell their version in the protocol, but their settings tell which broker it is.
+/// Brokers do not tell their version in the protocol, but settings tell which broker it is, and corelog's
+/// which version.
 fn version(configs: &[ConfigEntry]) -> Option<String> {
-    if value(configs, "durability").is_some() {
-        return Some("corelog, version not told".to_string());
+    if let Some(version) = value(configs, "corelog.version") {
+        return Some(format!("corelog {version}"));
     }
     value(configs, "process.roles").map(|_| "Apache Kafka, version not told".to_string())
 }

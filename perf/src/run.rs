@@ -93,19 +93,26 @@ async fn prepare(settings: &Settings, work: &Work, pid: Option<u32>) -> Result<B
     let told = |error: ClientError| error.to_string();
     // A broker that is not there is said at once; later trouble is given time.
     client.any().await.map_err(told)?;
-    for name in work.topics.iter().filter(|_| !work.existing) {
+    for (made, name) in work.topics.iter().enumerate().filter(|_| !work.existing) {
         let topic = NewTopic {
             name: name.clone(),
             partitions: Some(work.partitions),
             replication_factor: Some(work.replication),
             configs: work.topic_configs.clone(),
         };
-        client.create_topic(&topic, false).await.map_err(|error| match error.code() {
+        let Err(error) = client.create_topic(&topic, false).await else { continue };
+        // Those made before it are this run's.
+        for name in &work.topics[..made] {
+            if let Err(error) = client.delete_topic(name).await {
+                eprintln!("corelog-perf: topic {name} is left behind: {error}");
+            }
+        }
+        return Err(match error.code() {
             Some(ErrorCode::TopicAlreadyExists) => {
                 format!("{error} (--existing uses it, --topic takes another name)")
             }
             _ => error.to_string(),
-        })?;
+        });
     }
     for name in &work.topics {
         wait_for_leaders(&client, name, work.partitions).await?;
