@@ -179,6 +179,9 @@ fn log_options(start: &ShardStart) -> LogOptions {
         tail_cache_bytes: tail,
         pending_bytes_max: (start.memory_bytes - tail) / 16 * PENDING_SIXTEENTHS,
         producer_expiration_ms: i64::try_from(expiration).unwrap_or(i64::MAX),
+        shard: start.id.0,
+        recovery_scan_bytes_max: config.recovery_scan_bytes_max,
+        retention_check: config.retention_check_ms,
         ..LogOptions::new(config.data_dir.clone())
     }
 }
@@ -192,6 +195,10 @@ async fn run_shard(
     let log = ShardLog::new(log_options(&start), Rc::new(Probe::default()));
     let shard = Shard::new(start.id, start.shards, log);
     let prepared = runtime::prepare_directory(&start.config.data_dir).await;
+    let prepared = match prepared {
+        Ok(()) => shard.log.load_recovery_points().await,
+        failed => failed,
+    };
     shard.log.start_writers();
     mailbox::connect(&shard, peer).await;
     let outcome = match prepared {
@@ -246,7 +253,7 @@ async fn serve(
     drop(runtime::spawn(server.clone().sweep()));
     drop(runtime::spawn_background(expire_producers(shard.clone())));
     let durability = config.durability;
-    let (partitions, listen) = (shard.partitions().len(), &start.listen);
+    let (partitions, listen) = (shard.partition_count(), &start.listen);
     tracing::info!(shard = %shard.id, partitions, %durability, ?listen, "ready");
     if let Some(stop) = stop {
         if let Err(error) = stop.wait().await {

@@ -195,8 +195,12 @@ table! {
     /// How long a graceful stop waits for what is in flight, before it closes connections.
     shutdown_grace_ms: Duration = Duration::from_secs(10), duration(0, 3_600_000);
 
-    /// No effect yet, as there is no retention: how often it looks for segments to delete (Kafka's
-    /// log.retention.check.interval.ms).
+    /// Bytes of a shard's log that a start after a crash reads again at most, whatever the size of the data:
+    /// at half of it, how far each partition is complete is written down; at it, sockets are not read until
+    /// that is done.
+    recovery_scan_bytes_max: u64 = limits::RECOVERY_SCAN_BYTES_MAX, bytes(1 << 20, 1 << 50);
+
+    /// How often segments to delete are looked for (Kafka's log.retention.check.interval.ms).
     retention_check_ms: Duration = Duration::from_mins(5), duration(1, DURATION_MS_MAX);
 }
 
@@ -214,12 +218,11 @@ table! {
     /// (segment.jitter.ms).
     segment_jitter_ms: Duration = Duration::ZERO, duration(0, DURATION_MS_MAX);
 
-    /// No effect yet, as there is no retention: segments older than this are deleted (retention.ms);
-    /// -1: never.
+    /// A segment whose newest record is older than this is deleted (retention.ms); -1: never.
     retention_ms: Option<Duration> = Some(WEEK), unlimited(duration(0, DURATION_MS_MAX));
 
-    /// No effect yet, as there is no retention: oldest segments are deleted while a partition is larger
-    /// than this (retention.bytes); -1: never.
+    /// The oldest segments are deleted while the others of a partition hold this much (retention.bytes);
+    /// -1: never.
     retention_bytes: Option<u64> = None, unlimited(bytes(0, i64::MAX as u64));
 
     /// Largest record batch (max.message.bytes); a larger one is refused.
@@ -395,13 +398,7 @@ mod tests {
     fn what_is_only_kept_for_clients_says_so() {
         let kept: Vec<String> =
             keys().filter(|key| key.help().starts_with("No effect yet")).map(Key::path).collect();
-        let expected = [
-            "retention_check_ms",
-            "log.segment_jitter_ms",
-            "log.retention_ms",
-            "log.retention_bytes",
-            "log.file_delete_delay_ms",
-        ];
+        let expected = ["log.segment_jitter_ms", "log.file_delete_delay_ms"];
         assert_eq!(kept, expected);
     }
 

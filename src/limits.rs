@@ -157,6 +157,10 @@ pub const SESSIONS_SIXTEENTHS: usize = 1;
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of a shard's log that a start after a crash reads again at most, in the default configuration. At it,
+/// sockets are not read until recovery points are written.
+pub const RECOVERY_SCAN_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);

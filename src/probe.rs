@@ -33,6 +33,8 @@ pub struct Probe {
     pub commits: Counter,
     pub bytes_committed: Counter,
     pub segments_rolled: Counter,
+    pub segments_deleted: Counter,
+    pub recovery_points_saved: Counter,
     pub tail_reads: Counter,
     pub disk_reads: Counter,
     pub disk_read_bytes: Counter,

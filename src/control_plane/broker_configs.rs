@@ -75,6 +75,8 @@ broker_keys! {
         "Records are stored as they were produced.";
     "connections.max.idle.ms", Long, |c| Some(milliseconds(c.connection_idle_ms_max)),
         "A connection without a request for this long is closed.";
+    "corelog.version", Text, |_| Some(env!("CARGO_PKG_VERSION").into()),
+        "Version of this broker.";
     "default.replication.factor", Int, |_| Some("1".into()),
         "There is one replica.";
     "delete.topic.enable", Boolean, |_| Some("true".into()),
@@ -86,7 +88,7 @@ broker_keys! {
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
     "log.cleanup.policy", List, |_| Some("delete".into()),
-        "No effect yet: what becomes of old segments.";
+        "What becomes of old segments: delete by age and size; compact has no effect yet.";
     "log.dirs", List, |c| Some(c.data_dir.display().to_string()),
         "Directory of all data.";
     "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
@@ -100,13 +102,13 @@ broker_keys! {
     "log.message.timestamp.type", Text, |c| Some(super::configs::timestamp_type(c).into()),
         "Whose clock stamps the records.";
     "log.retention.bytes", Long, |c| Some(c.log.retention_bytes.map_or("-1".into(), |b| b.to_string())),
-        "No effect yet: oldest segments are deleted while a partition is larger than this; -1: never.";
+        "The oldest segments are deleted while the others of a partition hold this much; -1: never.";
     "log.retention.check.interval.ms", Long, |c| Some(milliseconds(c.retention_check_ms)),
-        "No effect yet: how often retention looks for segments to delete.";
+        "How often retention looks for segments to delete.";
     "log.retention.hours", Int, |_| Some("168".into()),
-        "No effect yet: segments older than this are deleted, unless log.retention.ms says otherwise.";
+        "Segments older than this are deleted, unless log.retention.ms says otherwise.";
     "log.retention.ms", Long, |c| when_chosen(c, |log| or_never(log.retention_ms)),
-        "No effect yet: segments older than this are deleted; -1: never.";
+        "Segments older than this are deleted; -1: never.";
     "log.roll.hours", Int, |_| Some("168".into()),
         "A segment is sealed at this age, unless log.roll.ms says otherwise.";
     "log.roll.jitter.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_jitter_ms)),

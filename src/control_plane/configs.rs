@@ -270,6 +270,7 @@ pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
         timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
         timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
         durability: text(DURABILITY).parse().unwrap_or(config.durability),
+        deletes: elements(&text("cleanup.policy")).any(|policy| policy == "delete"),
         compacted: elements(&text("cleanup.policy")).any(|policy| policy == "compact"),
     }
 }
@@ -375,10 +376,10 @@ topic_keys! {
     "remote.storage.enable", Kind::Boolean, None, |_| "false".into(),
         "Kept for clients; there is no tiered storage.";
     "retention.bytes", Kind::Long(i64::MIN), Some("log.retention.bytes"), |c| or_never(c.log.retention_bytes),
-        "No effect yet: oldest segments are deleted while a partition is larger than this; -1: never.";
+        "The oldest segments are deleted while the others of a partition hold this much; -1: never.";
     "retention.ms", Kind::Long(-1), Some("log.retention.ms"),
         |c| or_never(c.log.retention_ms.map(milliseconds)),
-        "No effect yet: segments older than this are deleted; -1: never.";
+        "Segments older than this are deleted; -1: never.";
     "segment.bytes", Kind::Int(1 << 20, INT), Some("log.segment.bytes"), |c| c.log.segment_bytes.to_string(),
         "A segment is sealed at this size.";
     "segment.index.bytes", Kind::Int(4, INT), Some("log.index.size.max.bytes"),

@@ -152,6 +152,7 @@ impl Controller {
             directory,
             log: Some(log),
             broken: None,
+            scarce: None,
             state,
             version: 0,
         };
@@ -173,6 +174,8 @@ struct Worker {
     log: Option<MetadataLog>,
     /// Why nothing can be changed until the broker is restarted.
     broken: Option<MetadataLogError>,
+    /// Why nothing is made now: what space is left is for deletions.
+    scarce: Option<MetadataLogError>,
     state: State,
     version: u64,
 }
@@ -273,6 +276,10 @@ impl Worker {
     }
 
     async fn change(&mut self, group: Vec<Pending>) {
+        self.scarce = match &mut self.log {
+            Some(log) => log.lacks_reserve().await,
+            None => None,
+        };
         let mut change = Change::default();
         let mut replies = Vec::with_capacity(group.len());
         for pending in group {
@@ -461,6 +468,9 @@ impl Worker {
 
     /// At the limit, nothing is made.
     fn check_room(&self, current: u32, partitions: u32) -> Result<(), ControlError> {
+        if let Some(error) = &self.scarce {
+            return Err(ControlError::Storage(error.to_string()));
+        }
         let (wanted, more) = (partitions as usize, (partitions - current) as usize);
         if wanted > TOPIC_PARTITIONS_MAX {
             return Err(ControlError::InvalidPartitions(format!(

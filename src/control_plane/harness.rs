@@ -23,7 +23,9 @@ pub async fn shards(count: u16) -> Vec<Rc<Shard>> {
     crate::runtime::create_directory_all(DATA.as_ref()).await.unwrap();
     let ends = mailbox::ends(usize::from(count)).into_iter();
     let connecting = (0..count).zip(ends).map(|(number, end)| async move {
-        let log = ShardLog::new(LogOptions::new(DATA.into()), Rc::new(Probe::default()));
+        let options = LogOptions { shard: number, ..LogOptions::new(DATA.into()) };
+        let log = ShardLog::new(options, Rc::new(Probe::default()));
+        log.load_recovery_points().await.unwrap();
         log.start_writers();
         let shard = Shard::new(ShardId(number), count, log);
         mailbox::connect(&shard, end).await;
@@ -33,6 +35,13 @@ pub async fn shards(count: u16) -> Vec<Rc<Shard>> {
 }
 
 pub async fn try_start(count: u16, config: Config) -> Result<Host, StartError> {
+    let host = start_unopened(count, config).await?;
+    join_all(host.shards.iter().map(|shard| shard.opened_all())).await;
+    Ok(host)
+}
+
+/// A host whose partitions may not be open yet.
+pub async fn start_unopened(count: u16, config: Config) -> Result<Host, StartError> {
     let config = Arc::new(config);
     let shards = shards(count).await;
     Controller::start(&shards[0], &config).await?;

@@ -11,7 +11,8 @@
 //! whole blocks with direct I/O: the last block is kept in memory and written again with what is added
 //! to it, and each frame is synced before the next is written. So after a crash at most the last frame is
 //! torn, which nobody was told of: it is cut. A bad frame before a good one is damage, and then the broker
-//! does not start. Zeros after the last frame are its end.
+//! does not start. Zeros after the last frame are its end: space is kept there, so that on a full disk topics
+//! and records can still be deleted.
 
 use super::record::{FORMAT_VERSION, Record, RecordError};
 use super::state::State;
@@ -37,6 +38,9 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 /// The log is written anew when it is this long and many times longer than what the state needs.
 const REWRITE_BYTES_MIN: u64 = 1 << 20;
 const REWRITE_FACTOR: u64 = 4;
+/// Space kept behind the last frame, and how little of it is left when more is.
+const RESERVE_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
+const RESERVE_BYTES_MIN: u64 = RESERVE_BYTES / 2;
 /// Beyond this the log cannot have been written by us.
 const LOG_BYTES_MAX: usize = 1 << 32;
 
@@ -101,6 +105,8 @@ pub struct MetadataLog {
     file: File,
     /// Bytes of whole, synced frames.
     end: u64,
+    /// Length of the file, zeros behind the frames included.
+    allocated: u64,
     /// Those of them after the last block boundary.
     tail: Vec<u8>,
     next_sequence: i64,
@@ -135,14 +141,17 @@ impl MetadataLog {
             cut(&path, &file, end).await?;
         }
         let block = folded.end / BLOCK_BYTES * BLOCK_BYTES;
-        let log = MetadataLog {
+        let allocated = if folded.is_torn { end } else { whole };
+        let mut log = MetadataLog {
             path,
             file,
             end,
+            allocated,
             tail: bytes[block..folded.end].to_vec(),
             next_sequence: folded.next_sequence,
             rewritten_bytes: 0,
         };
+        log.keep_reserve().await;
         Ok((log, folded.state))
     }
 
@@ -155,7 +164,30 @@ impl MetadataLog {
             self.write(&frame).await?;
             self.next_sequence += 1;
         }
+        self.keep_reserve().await;
         Ok(())
+    }
+
+    /// Allocates space ahead, if there is some. A full disk is told when it is in somebody's way.
+    async fn keep_reserve(&mut self) {
+        self.lacks_reserve().await;
+    }
+
+    /// Why no space can be kept behind the last frame. Then what is left is for what frees more.
+    pub async fn lacks_reserve(&mut self) -> Option<MetadataLogError> {
+        if self.allocated.saturating_sub(self.end) >= RESERVE_BYTES_MIN {
+            return None;
+        }
+        let wish = (self.end + RESERVE_BYTES).next_multiple_of(BLOCK_BYTES as u64);
+        match self.file.allocate(wish).await {
+            Ok(()) => self.allocated = wish,
+            Err(error) => {
+                let error = MetadataLogError::io("allocate", &self.path, &error);
+                tracing::warn!(%error, "no space is kept for the metadata log");
+                return Some(error);
+            }
+        }
+        None
     }
 
     async fn write(&mut self, frame: &[u8]) -> Result<(), MetadataLogError> {
@@ -172,6 +204,7 @@ impl MetadataLog {
         let synced = self.file.sync().await;
         synced.map_err(|error| MetadataLogError::io(SYNC, &self.path, &error))?;
         self.end += frame.len() as u64;
+        self.allocated = self.allocated.max(position + buffer.len() as u64);
         self.tail = buffer[length / BLOCK_BYTES * BLOCK_BYTES..length].to_vec();
         Ok(())
     }
@@ -181,7 +214,8 @@ impl MetadataLog {
         self.end >= REWRITE_BYTES_MIN.max(self.rewritten_bytes.saturating_mul(REWRITE_FACTOR))
     }
 
-    /// Writes the log anew with the fewest records, if that makes it much shorter.
+    /// Writes the log anew with the fewest records, if that makes it much shorter. On a full disk it stays as
+    /// it is.
     ///
     /// # Errors
     /// What the system says. Then the log must not be used any more: open it again.
@@ -191,14 +225,22 @@ impl MetadataLog {
         if !self.is_wordy() {
             return Ok(());
         }
-        replace(&self.path, &contents).await?;
+        match replace(&self.path, &contents).await {
+            Err(error) if error.is_storage_full() => {
+                tracing::warn!(%error, "the metadata log is not written anew");
+                self.rewritten_bytes = self.end;
+                return Ok(());
+            }
+            other => other?,
+        }
         let file = open_file(&self.path).await?;
         let old = std::mem::replace(&mut self.file, file);
         let closed = old.close().await;
         closed.map_err(|error| MetadataLogError::io("close", &self.path, &error))?;
         tracing::info!(path = %self.path.display(), was_bytes = self.end, bytes = contents.len(),
             "wrote the metadata log anew");
-        self.end = contents.len() as u64;
+        (self.end, self.allocated) = (contents.len() as u64, contents.len() as u64);
+        self.keep_reserve().await;
         self.tail = contents[contents.len() / BLOCK_BYTES * BLOCK_BYTES..].to_vec();
         self.next_sequence = frames_in(&contents);
         Ok(())

@@ -24,7 +24,7 @@ mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod endpoints;
 #[cfg(test)]
-mod harness;
+pub mod harness;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;

@@ -15,6 +15,7 @@ use crate::wire::api::produce::{
 use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
 use bytes::Bytes;
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// First version that may carry zstd (KIP-110).
@@ -40,7 +41,11 @@ pub struct ProduceInFlight {
 }
 
 /// Starts all appends of a request.
-pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) -> ProduceInFlight {
+pub fn dispatch(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    request: ProduceRequest,
+) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
     let mut in_flight = ProduceInFlight {
@@ -65,7 +70,7 @@ pub fn dispatch(shard: &Shard, header: &RequestHeader, request: ProduceRequest) 
 impl ProduceInFlight {
     fn add_topic(
         &mut self,
-        shard: &Shard,
+        shard: &Rc<Shard>,
         data: TopicProduceData,
         topic: Result<&Topic, ErrorCode>,
     ) {

@@ -11,6 +11,7 @@
 use super::config::LogConfig;
 use super::fault::{FaultKind, LogFault};
 use super::file_cache::{Access, FileKey};
+use super::maintenance::allocation_step;
 use super::partition::{Partition, Phase, Written};
 use super::planted::{self, Bug};
 use super::segment::{self, Segment};
@@ -23,8 +24,8 @@ use crate::wire::batch;
 use std::rc::Rc;
 
 /// First preallocation of a segment, and the largest step by which it grows.
-const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
-const ALLOCATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
+pub(super) const ALLOCATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What the next commit has to do before it can write.
 struct Plan {
@@ -59,6 +60,9 @@ impl Partition {
         let Some(plan) = self.plan() else { return Ok(()) };
         if plan.roll {
             self.roll().await?;
+        }
+        if plan.sync {
+            self.sealed().await?;
         }
         let file = self.open_active(plan.durability).await?;
         if plan.sync {
@@ -98,7 +102,7 @@ impl Partition {
     }
 
     /// The active segment's file, made on first use: an empty partition has none.
-    async fn open_active(&self, durability: Durability) -> Result<Rc<File>, LogFault> {
+    pub(super) async fn open_active(&self, durability: Durability) -> Result<Rc<File>, LogFault> {
         let (base, exists) = {
             let state = self.state.borrow();
             (state.active().base, state.active().allocated > 0)
@@ -110,6 +114,14 @@ impl Partition {
         let options = Partition::file_options(durability);
         if self.state.borrow().segments.len() == 1 {
             self.create_directory().await?;
+        }
+        if let Some(bytes) = self.take_prepared(base).await? {
+            // A record is not durable in a file whose name is not.
+            self.sync_names().await?;
+            let file = self.open_for_writing(base, durability).await?;
+            let mut state = self.state.borrow_mut();
+            (state.active_mut().allocated, state.checkpoint) = (bytes, None);
+            return Ok(file);
         }
         let fault = |error| LogFault::from_io("create", &path, 0, &error);
         let file = match File::open(&path, FileOptions { create_new: true, ..options }).await {
@@ -137,7 +149,7 @@ impl Partition {
         FileKey { partition: self.number, segment, access }
     }
 
-    async fn open_for_writing(
+    pub(super) async fn open_for_writing(
         &self,
         segment: Offset,
         durability: Durability,
@@ -302,7 +314,7 @@ impl Partition {
         if need <= allocated {
             return Ok(());
         }
-        let step = allocated.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+        let step = allocation_step(allocated);
         let wish = (allocated + step).min(limit.next_multiple_of(BLOCK_BYTES as u64)).max(need);
         let path = self.segment_path(written.segment);
         let allocated = file.allocate(wish).await;
@@ -343,16 +355,19 @@ impl Partition {
 
     // ------------------------------------------------------------ roll
 
-    /// Seals the active segment and begins the next at the next batch's offset.
-    async fn roll(self: &Rc<Self>) -> Result<(), LogFault> {
-        self.checkpoint().await?;
+    /// Begins the next segment at the next batch's offset. A housekeeper completes the last one meanwhile;
+    /// the one before that is waited for.
+    pub(super) async fn roll(self: &Rc<Self>) -> Result<(), LogFault> {
+        self.sealed().await?;
         let mut state = self.state.borrow_mut();
-        let next = state.committed;
-        let sealed = state.active().base;
+        let (next, durability) = (state.committed, state.config.durability);
+        state.end_index();
+        let sealed = state.active().clone();
+        let producers = state.producers.encode(next);
+        state.house.seal_later(sealed, next, producers, durability);
         state.segments.push_back(Segment::empty(next));
         drop(state);
-        self.shard.files.remove_writers(self.number, sealed);
-        self.shard.note_sealed_index(self, sealed);
+        self.call_housekeeper();
         self.shard.probe.segments_rolled.add(1);
         Ok(())
     }
@@ -360,20 +375,15 @@ impl Partition {
     /// Makes the active segment complete on disk: its file trimmed and synced, its indexes and the
     /// producers' snapshot beside it. Recovery begins here. Called with the files in hand (`Busy`).
     pub(super) async fn checkpoint(self: &Rc<Self>) -> Result<(), LogFault> {
-        let (segment, producers, next, durability) = {
+        self.drop_prepared().await;
+        let (segment, snapshot, next, durability) = {
             let mut state = self.state.borrow_mut();
-            let active = state.active_mut();
-            if active.allocated == 0 {
+            if state.active().allocated == 0 {
                 return Ok(());
             }
-            if let Some(max) = active.max_timestamp {
-                Rc::make_mut(active.index.as_mut().expect("active")).seal(max);
-            }
-            let segment = state.active().clone();
-            // Only what is committed: a stop comes with nothing pending, a roll may have more dispatched.
-            let mut producers = state.producers.clone();
-            producers.truncate(state.committed);
-            (segment, producers, state.committed, state.config.durability)
+            state.end_index();
+            let snapshot = state.producers.encode(state.committed);
+            (state.active().clone(), snapshot, state.committed, state.config.durability)
         };
         let path = self.segment_path(segment.base);
         let file = self.open_for_writing(segment.base, durability).await?;
@@ -388,10 +398,7 @@ impl Partition {
             state.active_mut().allocated = segment.end.0.max(1);
             state.unsynced = false;
         }
-        let index = segment.index.as_ref().expect("the active segment has its index");
-        self.write_beside(segment.base, segment::INDEX_SUFFIX, &index.encode_offsets()).await?;
-        self.write_beside(segment.base, segment::TIME_INDEX_SUFFIX, &index.encode_times()).await?;
-        let snapshot = producers.encode(next);
+        self.complete_index(&segment).await?;
         self.write_epochs(false).await?;
         self.write_beside(next, segment::PRODUCERS_SUFFIX, &snapshot).await?;
         self.sync_names().await?;
@@ -399,7 +406,7 @@ impl Partition {
         Ok(())
     }
 
-    async fn write_beside(
+    pub(super) async fn write_beside(
         &self,
         base: Offset,
         suffix: &'static str,
@@ -417,6 +424,11 @@ impl Partition {
     /// The fault that kept it from being complete; the next start recovers.
     pub async fn stop(self: &Rc<Self>) -> Result<(), LogFault> {
         self.quiesce().await;
+        // The snapshot of a stop says that all before it is complete.
+        if let Err(fault) = self.sealed().await {
+            self.shard.files.remove_partition(self.number);
+            return Err(fault);
+        }
         {
             let mut state = self.state.borrow_mut();
             if state.fault.is_some() || state.retired || state.phase != Phase::Idle {

@@ -101,6 +101,12 @@ impl FileCache {
         }
     }
 
+    /// Forgets all files of a segment: it is deleted.
+    pub fn remove_segment(&self, partition: u64, segment: Offset) {
+        self.remove_writers(partition, segment);
+        self.remove(FileKey { partition, segment, access: Access::Read });
+    }
+
     /// Forgets all files of a partition.
     pub fn remove_partition(&self, partition: u64) {
         self.entries.borrow_mut().retain(|key, _| key.partition != partition);

@@ -63,6 +63,11 @@ impl SegmentIndex {
         self.note_time(max_timestamp);
     }
 
+    /// Goes on at a place up to which nothing more is known: the next batch gets an entry.
+    pub fn continue_at(&mut self, end: Position) {
+        self.since_entry = end - self.last_position();
+    }
+
     fn note_time(&mut self, (timestamp, offset): (Timestamp, Offset)) {
         let last = self.times.last().copied();
         let ascends = last.is_none_or(|(time, at)| {
@@ -141,24 +146,42 @@ impl SegmentIndex {
 
     /// The contents of `.index`.
     pub fn encode_offsets(&self) -> Vec<u8> {
-        let entry = |(relative, position): &(u32, u32)| {
-            let mut bytes = [0u8; OFFSET_ENTRY_BYTES];
-            bytes[..4].copy_from_slice(&relative.to_be_bytes());
-            bytes[4..].copy_from_slice(&position.to_be_bytes());
-            bytes
-        };
-        self.offsets.iter().flat_map(entry).collect()
+        self.encode_offsets_from(0)
     }
 
     /// The contents of `.timeindex`.
     pub fn encode_times(&self) -> Vec<u8> {
-        let entry = |(time, relative): &(i64, u32)| {
-            let mut bytes = [0u8; TIME_ENTRY_BYTES];
-            bytes[..8].copy_from_slice(&time.to_be_bytes());
-            bytes[8..].copy_from_slice(&relative.to_be_bytes());
-            bytes
-        };
-        self.times.iter().flat_map(entry).collect()
+        self.encode_times_from(0)
+    }
+
+    /// The contents of `.index` from a byte on.
+    pub fn encode_offsets_from(&self, byte: usize) -> Vec<u8> {
+        encode_from(
+            &self.offsets,
+            byte,
+            |(relative, position), out: &mut [u8; OFFSET_ENTRY_BYTES]| {
+                out[..4].copy_from_slice(&relative.to_be_bytes());
+                out[4..].copy_from_slice(&position.to_be_bytes());
+            },
+        )
+    }
+
+    /// The contents of `.timeindex` from a byte on.
+    pub fn encode_times_from(&self, byte: usize) -> Vec<u8> {
+        encode_from(&self.times, byte, |(time, relative), out: &mut [u8; TIME_ENTRY_BYTES]| {
+            out[..8].copy_from_slice(&time.to_be_bytes());
+            out[8..].copy_from_slice(&relative.to_be_bytes());
+        })
+    }
+
+    /// Forgets what lies at or after the end of what is known to be complete.
+    pub fn truncate(&mut self, end: Position, next: Offset) {
+        let relative = next.0.saturating_sub(self.base.0);
+        let is_before =
+            |entry: &(u32, u32)| u64::from(entry.1) < end.0 && i64::from(entry.0) < relative;
+        self.offsets.truncate(self.offsets.partition_point(is_before));
+        self.times.truncate(self.times.partition_point(|(_, at)| i64::from(*at) < relative));
+        self.since_entry = end - self.last_position();
     }
 
     /// Reads both files' contents back. Entries that do not ascend, or lie outside the segment, mean
@@ -201,6 +224,23 @@ impl SegmentIndex {
         }
         Some(index)
     }
+}
+
+/// Encodes entries of `N` bytes each, without the first `byte` bytes of the whole.
+fn encode_from<T: Copy, const N: usize>(
+    entries: &[T],
+    byte: usize,
+    encode: impl Fn(T, &mut [u8; N]),
+) -> Vec<u8> {
+    let first = (byte / N).min(entries.len());
+    let mut out = Vec::with_capacity((entries.len() - first) * N);
+    for entry in &entries[first..] {
+        let mut bytes = [0; N];
+        encode(*entry, &mut bytes);
+        out.extend_from_slice(&bytes);
+    }
+    drop(out.drain(..(byte - first * N).min(out.len())));
+    out
 }
 
 #[cfg(test)]
@@ -253,6 +293,32 @@ mod tests {
         back.since_entry = index.since_entry;
         assert_eq!(back, index);
         assert_eq!(back.last_time(), Some((Timestamp(9000), Offset(1099))));
+    }
+
+    #[test]
+    fn any_tail_of_a_file_is_encoded_alone() {
+        let index = sample();
+        let (offsets, times) = (index.encode_offsets(), index.encode_times());
+        for byte in 0..=offsets.len() {
+            assert_eq!(index.encode_offsets_from(byte), offsets[byte..], "{byte}");
+        }
+        for byte in 0..=times.len() {
+            assert_eq!(index.encode_times_from(byte), times[byte..], "{byte}");
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_is_forgotten() {
+        let mut index = sample();
+        index.truncate(Position(500), Offset(1050));
+        assert_eq!(
+            index.last_entry(),
+            IndexedBatch { position: Position(400), last_offset: Some(Offset(1049)) }
+        );
+        assert_eq!(index.last_time(), Some((Timestamp(4000), Offset(1049))));
+        assert_eq!(index.since_entry, 100);
+        index.truncate(Position::ZERO, Offset(1000));
+        assert_eq!(index, SegmentIndex::new(Offset(1000)));
     }
 
     #[test]

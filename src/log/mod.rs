@@ -21,6 +21,7 @@ mod partition;
 pub mod planted;
 pub mod producers;
 mod reader;
+mod recovery_points;
 mod sealed_index;
 pub mod segment;
 mod shard_log;
@@ -34,6 +35,7 @@ pub use fault::{FaultKind, LogFault};
 pub use maintenance::{DELETED_SUFFIX, Recovery, remove_deleted};
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use reader::{ReadBatches, ReadError};
+pub use recovery_points::{PointKey, RecoveryPoint};
 pub use shard_log::{LogOptions, ShardLog};
 pub use watch::WatchKey;
 

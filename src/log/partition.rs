@@ -7,8 +7,9 @@
 use super::config::LogConfig;
 use super::fault::{FaultKind, LogFault};
 use super::index::SegmentIndex;
-use super::maintenance::Recovery;
+use super::maintenance::{Housekeeping, Recovery};
 use super::producers::{ProducerState, SequenceError, StoredBatch, Verdict};
+use super::recovery_points::RecoveryPoint;
 use super::segment::{self, Segment};
 use super::shard_log::ShardLog;
 use super::tail_cache::TailCache;
@@ -127,6 +128,9 @@ pub(super) struct State {
     pub generation: u32,
     /// When a full disk may be tried again.
     pub retry_at: Timestamp,
+    pub house: Housekeeping,
+    /// Up to where the log is known to be complete on disk, as the shard's file says.
+    pub point: Option<RecoveryPoint>,
     idle: Wakers,
 }
 
@@ -158,6 +162,8 @@ impl State {
             retired: false,
             generation: 0,
             retry_at: Timestamp(0),
+            house: Housekeeping::default(),
+            point: None,
             idle: Wakers::default(),
         }
     }
@@ -168,6 +174,14 @@ impl State {
 
     pub fn active_mut(&mut self) -> &mut Segment {
         self.segments.back_mut().expect("a log has an active segment")
+    }
+
+    /// Ends the active segment's time index with its largest time.
+    pub fn end_index(&mut self) {
+        let active = self.active_mut();
+        if let Some(max) = active.max_timestamp {
+            Rc::make_mut(active.index.as_mut().expect("active")).seal(max);
+        }
     }
 
     /// The segment that holds `offset`, or would.
@@ -216,7 +230,10 @@ impl Partition {
         let number = shard.next_partition_number();
         let state = RefCell::new(state);
         let watch = WatchList::default();
-        Rc::new(Partition { id, number, directory, shard: shard.clone(), state, watch })
+        let partition =
+            Rc::new(Partition { id, number, directory, shard: shard.clone(), state, watch });
+        shard.note_partition(&partition);
+        partition
     }
 
     // ------------------------------------------------------------ append
@@ -420,11 +437,17 @@ impl Partition {
 
     /// Moves the log's start up to `offset`; earlier records are no longer served. The caller has made
     /// that durable. Returns the new start.
-    pub fn raise_log_start(&self, offset: Offset) -> Offset {
+    pub fn raise_log_start(self: &Rc<Self>, offset: Offset) -> Offset {
         let mut state = self.state.borrow_mut();
         let offset = offset.min(state.committed);
         state.log_start = state.log_start.max(offset);
-        state.log_start
+        let log_start = state.log_start;
+        let frees = state.segments.get(1).is_some_and(|next| next.base <= log_start);
+        drop(state);
+        if frees {
+            self.retain_later();
+        }
+        log_start
     }
 
     /// Forgets producers that have been idle for too long.
@@ -494,6 +517,11 @@ impl Partition {
 
     /// Waits until nobody works on the files and nothing is pending.
     pub async fn quiesce(&self) {
+        self.all_committed().await;
+        self.kept().await;
+    }
+
+    async fn all_committed(&self) {
         std::future::poll_fn(|context| {
             let state = self.state.borrow();
             let idle = state.phase != Phase::Busy;
@@ -583,8 +611,13 @@ impl Partition {
         let committed = state.committed;
         let is_new = state.tail.push(written.segment, written.start, written.end, written.buffer);
         let cached = state.tail.bytes();
+        let chores = state.note_chores(self.shard.options.index_step_bytes);
         drop(guard);
+        if chores {
+            self.call_housekeeper();
+        }
         let bytes = written.end - written.start;
+        self.shard.note_unsaved(bytes);
         self.shard.probe.commits.add(1);
         self.shard.probe.bytes_committed.add(bytes);
         self.shard.note_cached(self, cached, is_new);

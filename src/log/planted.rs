@@ -24,12 +24,16 @@ pub enum Bug {
     ForgetProducersAfterSnapshot,
     /// A segment is sealed before all of it is synced.
     SkipSyncOnSeal,
+    /// Retention takes the segment that is being written.
+    DeleteActiveSegment,
+    /// A recovery point is written down before what it covers is synced.
+    SkipSyncOfPoint,
     /// The index of a segment is believed whatever it says.
     TrustIndex,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 13] = [
         Bug::AcknowledgeBeforeWrite,
         Bug::SkipDirectorySync,
         Bug::SkipChecksum,
@@ -40,6 +44,8 @@ impl Bug {
         Bug::WindowOffByOne,
         Bug::ForgetProducersAfterSnapshot,
         Bug::SkipSyncOnSeal,
+        Bug::DeleteActiveSegment,
+        Bug::SkipSyncOfPoint,
         Bug::TrustIndex,
     ];
 }

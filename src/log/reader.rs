@@ -128,7 +128,13 @@ impl Partition {
         bytes_max: usize,
         first_whole: bool,
     ) -> Result<ReadBatches, ReadError> {
-        self.read_from(Wish { from: offset, bytes_max, first_whole }, true).await
+        let wish = Wish { from: offset, bytes_max, first_whole };
+        let read = self.read_from(wish, true).await;
+        match read {
+            // Retention may have taken the segment in the meantime.
+            Err(ReadError::Offline(_)) => self.check_range(offset).and(read),
+            read => read,
+        }
     }
 
     /// The same, but of what needs no read of a file: for a reader whose room is not worth one.

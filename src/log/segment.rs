@@ -9,6 +9,8 @@ pub const LOG_SUFFIX: &str = "log";
 pub const INDEX_SUFFIX: &str = "index";
 pub const TIME_INDEX_SUFFIX: &str = "timeindex";
 pub const PRODUCERS_SUFFIX: &str = "producers";
+/// Files of one segment, in the order in which they are removed.
+pub const SUFFIXES: [&str; 3] = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX];
 /// Apache Kafka's own snapshot of producers; only its presence is of interest.
 pub const KAFKA_SNAPSHOT_SUFFIX: &str = "snapshot";
 /// An empty file that says: commits were written that no sync has covered, so power loss may leave holes
@@ -43,6 +45,8 @@ pub struct Segment {
     pub first_timestamp: Option<Timestamp>,
     /// The largest record time so far and the last offset of its batch.
     pub max_timestamp: Option<(Timestamp, Offset)>,
+    /// When a sealed segment whose records have no times was last written, once somebody asked.
+    pub modified: Option<Timestamp>,
     /// Always there for the active segment; of a sealed one only while it is in use.
     pub index: Option<Rc<SegmentIndex>>,
 }
@@ -55,6 +59,7 @@ impl Segment {
             allocated: 0,
             first_timestamp: None,
             max_timestamp: None,
+            modified: None,
             index: Some(Rc::new(SegmentIndex::new(base))),
         }
     }

@@ -5,16 +5,21 @@
 
 use super::file_cache::FileCache;
 use super::partition::Partition;
-use crate::limits::COMMIT_BYTES_MAX;
+use super::recovery_points::{PointKey, RecoveryPoint};
+use crate::limits::{COMMIT_BYTES_MAX, RECOVERY_SCAN_BYTES_MAX};
 use crate::probe::Probe;
-use crate::runtime::{self, Wakers};
-use crate::types::Offset;
+use crate::runtime::{self, Line, Turn, Wakers};
+use crate::types::{Offset, Timestamp};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// When recovery points are tried again that could not be written.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bounds of one shard's log, from the configuration.
 #[derive(Clone, Debug)]
@@ -33,6 +38,17 @@ pub struct LogOptions {
     pub sealed_indexes_max: usize,
     /// Longest single write, but for a batch that is longer.
     pub commit_bytes_max: usize,
+    /// Names this shard's file of recovery points.
+    pub shard: u16,
+    /// Bytes that a start after a crash reads again at most. At it, connections stop reading until what was
+    /// written is written down as complete.
+    pub recovery_scan_bytes_max: u64,
+    /// Bytes of log after which its index is written on: what recovery points may be ahead of it.
+    pub index_step_bytes: u64,
+    /// How often segments to delete are looked for (log.retention.check.interval.ms).
+    pub retention_check: Duration,
+    /// Tasks that seal, prepare and write indexes.
+    pub housekeepers: usize,
 }
 
 impl LogOptions {
@@ -46,6 +62,11 @@ impl LogOptions {
             producer_expiration_ms: 24 * 3600 * 1000,
             sealed_indexes_max: 64,
             commit_bytes_max: COMMIT_BYTES_MAX,
+            shard: 0,
+            recovery_scan_bytes_max: RECOVERY_SCAN_BYTES_MAX,
+            index_step_bytes: 4 << 20,
+            retention_check: Duration::from_mins(5),
+            housekeepers: 4,
         }
     }
 }
@@ -67,6 +88,19 @@ pub struct ShardLog {
     relieved: Wakers,
     sealed_indexes: RefCell<VecDeque<(Weak<Partition>, Offset)>>,
     partitions_made: Cell<u64>,
+    /// All partitions, by number.
+    partitions: RefCell<BTreeMap<u64, Weak<Partition>>>,
+    chores: RefCell<VecDeque<Weak<Partition>>>,
+    housekeepers: Line,
+    /// What the last start knew of partitions that are not open yet.
+    points: RefCell<HashMap<PointKey, RecoveryPoint>>,
+    /// Bytes committed since the recovery points were written.
+    unsaved_bytes: Cell<u64>,
+    /// The recovery points could not be written: the bound does not hold, but the broker goes on.
+    is_unbounded: Cell<bool>,
+    saver: Line,
+    /// Recovery points are written by one at a time.
+    pub rounds: Turn,
 }
 
 impl ShardLog {
@@ -85,6 +119,14 @@ impl ShardLog {
             relieved: Wakers::default(),
             sealed_indexes: RefCell::default(),
             partitions_made: Cell::new(0),
+            partitions: RefCell::default(),
+            chores: RefCell::default(),
+            housekeepers: Line::default(),
+            points: RefCell::default(),
+            unsaved_bytes: Cell::new(0),
+            is_unbounded: Cell::new(false),
+            saver: Line::default(),
+            rounds: Turn::default(),
         })
     }
 
@@ -99,6 +141,97 @@ impl ShardLog {
                 }
             }));
         }
+        for _ in 0..self.options.housekeepers {
+            let shard = self.clone();
+            drop(runtime::spawn_background(async move {
+                loop {
+                    let due = || shard.chores.borrow_mut().pop_front();
+                    let partition = shard.housekeepers.wait(due).await;
+                    if let Some(partition) = partition.upgrade() {
+                        partition.keep_house().await;
+                    }
+                }
+            }));
+        }
+        drop(runtime::spawn_background(self.clone().save_when_due()));
+        drop(runtime::spawn_background(self.clone().retain_when_due()));
+    }
+
+    /// Puts a partition in line whose files want something beside a commit.
+    pub(super) fn add_chores(&self, partition: &Rc<Partition>) {
+        self.chores.borrow_mut().push_back(Rc::downgrade(partition));
+        self.housekeepers.wake_first();
+    }
+
+    async fn save_when_due(self: Rc<Self>) {
+        loop {
+            let half = self.options.recovery_scan_bytes_max / 2;
+            self.saver.wait(|| (self.unsaved_bytes.get() >= half.max(1)).then_some(())).await;
+            let saved = self.save_recovery_points().await;
+            if let Err(error) = &saved {
+                tracing::warn!(%error, "cannot write recovery points; a start after a crash will read more");
+            }
+            self.is_unbounded.set(saved.is_err());
+            self.relieved.wake_all();
+            if saved.is_err() {
+                runtime::sleep(SAVE_AGAIN).await;
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ what a start has to read again
+
+    pub(super) fn unsaved_bytes(&self) -> u64 {
+        self.unsaved_bytes.get()
+    }
+
+    pub(super) fn note_unsaved(&self, bytes: u64) {
+        self.unsaved_bytes.set(self.unsaved_bytes.get() + bytes);
+        if self.unsaved_bytes.get() >= self.options.recovery_scan_bytes_max / 2 {
+            self.saver.wake_first();
+        }
+    }
+
+    pub(super) fn remove_unsaved(&self, bytes: u64) {
+        self.unsaved_bytes.set(self.unsaved_bytes.get() - bytes);
+    }
+
+    pub(super) fn set_points(&self, points: HashMap<PointKey, RecoveryPoint>) {
+        *self.points.borrow_mut() = points;
+    }
+
+    pub(super) fn take_point(&self, key: PointKey) -> Option<RecoveryPoint> {
+        self.points.borrow_mut().remove(&key)
+    }
+
+    pub(super) fn return_point(&self, key: PointKey, point: RecoveryPoint) {
+        self.points.borrow_mut().insert(key, point);
+    }
+
+    /// Forgets what the last start knew of partitions that are not this shard's.
+    pub fn keep_points(&self, is_here: impl Fn(PointKey) -> bool) {
+        self.points.borrow_mut().retain(|key, _| is_here(*key));
+    }
+
+    /// The newest time of a partition that is not open yet, as far as the last life wrote it down.
+    pub fn last_written(&self, key: PointKey) -> Option<Timestamp> {
+        self.points.borrow().get(&key)?.max_timestamp.map(|(time, _)| time)
+    }
+
+    /// What the last life wrote down of partitions that are not open yet.
+    pub(super) fn unopened_points(&self) -> Vec<Vec<u8>> {
+        self.points.borrow().iter().map(|(key, point)| point.encode(*key)).collect()
+    }
+
+    pub(super) fn note_partition(&self, partition: &Rc<Partition>) {
+        self.partitions.borrow_mut().insert(partition.number, Rc::downgrade(partition));
+    }
+
+    /// All partitions of this shard.
+    pub(super) fn partitions(&self) -> Vec<Rc<Partition>> {
+        let mut partitions = self.partitions.borrow_mut();
+        partitions.retain(|_, partition| partition.strong_count() > 0);
+        partitions.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Puts a partition that has something to write in line.
@@ -147,10 +280,12 @@ impl ShardLog {
         }
     }
 
-    /// Waits until no more than the allowed bytes are pending: what a connection does before it reads on.
+    /// Waits until no more than the allowed bytes are pending, or to be read again after a crash: what a connection does before it reads on.
     pub async fn pending_below_limit(&self) {
         poll_fn(|context| {
-            if self.pending_bytes.get() <= self.options.pending_bytes_max {
+            let is_bounded = self.is_unbounded.get()
+                || self.unsaved_bytes.get() <= self.options.recovery_scan_bytes_max;
+            if self.pending_bytes.get() <= self.options.pending_bytes_max && is_bounded {
                 return Poll::Ready(());
             }
             self.relieved.register(context);

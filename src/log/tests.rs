@@ -156,6 +156,7 @@ fn segments_roll_by_size_and_time_and_are_read_through() {
         for time in [-1, 5, 10_005] {
             append(&partition, bytes_of(1, 10, time, None)).await;
         }
+        partition.kept().await;
         let names: Vec<String> = disk().files();
         let logs = |suffix: &str| -> Vec<i64> {
             let names = names.iter().filter_map(|name| name.rsplit('/').next());

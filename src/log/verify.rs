@@ -77,6 +77,11 @@ impl Succession {
         Succession { tail, ..Succession::new(first, base, gaps_allowed, None) }
     }
 
+    /// The same after a place that is known: the next batch begins at `next`.
+    pub fn after(self, next: Offset) -> Succession {
+        Succession { next: Some(next), ..self }
+    }
+
     /// Bytes of the batch that was checked last.
     pub fn last_bytes(&self) -> usize {
         self.last_bytes

@@ -63,8 +63,10 @@ impl Host {
         let config = Arc::new(config);
         let ends = mailbox::ends(usize::from(shards)).into_iter();
         let connecting = (0..shards).zip(ends).map(|(number, end)| async move {
-            let options = LogOptions { tail_cache_bytes, ..LogOptions::new("/data".into()) };
+            let options =
+                LogOptions { tail_cache_bytes, shard: number, ..LogOptions::new("/data".into()) };
             let log = ShardLog::new(options, Rc::new(Probe::default()));
+            log.load_recovery_points().await.unwrap();
             log.start_writers();
             let shard = Shard::new(ShardId(number), shards, log);
             mailbox::connect(&shard, end).await;
@@ -72,6 +74,7 @@ impl Host {
         });
         let all = join_all(connecting).await;
         Controller::start(&all[0], &config).await.unwrap();
+        join_all(all.iter().map(|shard| shard.opened_all())).await;
         let ports: Vec<u16> = (0..shards).map(|number| address(number.into()).port()).collect();
         let ports = if Endpoints::is_per_core(&config, shards) { &ports[..] } else { &[] };
         let endpoints = Arc::new(Endpoints::new(&config, shards, 9092, ports));

@@ -12,7 +12,7 @@ mod clock;
 mod wakers;
 
 pub use clock::Instant;
-pub use wakers::{Line, Wakers};
+pub use wakers::{Line, Turn, Wakers};
 
 #[cfg(not(any(test, feature = "sim")))]
 mod glommio;

@@ -62,6 +62,32 @@ impl Line {
     }
 }
 
+/// Something that one task of a core does at a time.
+#[derive(Debug, Default)]
+pub struct Turn {
+    is_taken: Cell<bool>,
+    line: Line,
+}
+
+/// Held while it is this task's turn.
+#[must_use]
+pub struct TurnHeld<'a>(&'a Turn);
+
+impl Turn {
+    /// Waits for the turn.
+    pub async fn enter(&self) -> TurnHeld<'_> {
+        self.line.wait(|| (!self.is_taken.replace(true)).then_some(())).await;
+        TurnHeld(self)
+    }
+}
+
+impl Drop for TurnHeld<'_> {
+    fn drop(&mut self) {
+        self.0.is_taken.set(false);
+        self.0.line.wake_first();
+    }
+}
+
 /// A task's place in a line; who leaves, served or not, makes way for the next.
 struct Place<'a> {
     line: &'a Line,

@@ -2,6 +2,7 @@
 //!
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
+//! - `opening`: partitions that a start has not opened yet
 //! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
@@ -10,6 +11,7 @@ pub mod control;
 pub mod image;
 mod lifecycle;
 pub mod mailbox;
+mod opening;
 mod partitions;
 pub mod placement;
 pub mod request;
@@ -22,6 +24,7 @@ use control::Controller;
 use image::MetadataImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
+use opening::Opening;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -39,6 +42,7 @@ pub struct Shard {
     pub mailbox: Mailbox,
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    opening: Opening,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
     pub lifecycle: Lifecycle,
@@ -56,6 +60,7 @@ impl Shard {
             mailbox: Mailbox::new(usize::from(shards)),
             image: RefCell::default(),
             partitions: RefCell::default(),
+            opening: Opening::default(),
             controller: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),

@@ -4,8 +4,12 @@ use super::Shard;
 use super::image::{MetadataImage, PartitionPlace, Topic};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{Partition, PartitionId};
+use futures_util::stream::{self, StreamExt};
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Partitions that stop at once.
+const STOPS: usize = 32;
 
 impl Shard {
     /// A partition that this core owns.
@@ -13,17 +17,30 @@ impl Shard {
         self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
     }
 
-    /// All partitions that this core owns.
+    /// All partitions that this core owns and has opened.
     pub fn partitions(&self) -> Vec<Rc<Partition>> {
         self.partitions.borrow().values().cloned().collect()
     }
 
-    /// Takes up new cluster-wide facts. Partitions that are gone are removed first, because a new one may
+    /// Partitions that this core owns, open or not.
+    pub fn partition_count(&self) -> usize {
+        self.partitions.borrow().len() + self.opening.len()
+    }
+
+    /// Takes up new cluster-wide facts. Those of a start are opened after they are shown. Later, partitions that are gone are removed first, because a new one may
     /// have the same name; those that are new here are opened before the image is shown, so that whoever
     /// sees them can use them.
-    pub async fn install(&self, image: Arc<MetadataImage>) {
+    pub async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
         if image.version <= self.image.borrow().version && self.image.borrow().version > 0 {
             return;
+        }
+        if self.image.borrow().version == 0 {
+            self.open_later(&image);
+            *self.image.borrow_mut() = image;
+            return;
+        }
+        for key in self.unopened_but_gone(|key| self.is_here(&image, *key)) {
+            self.opened(key).await;
         }
         let gone: Vec<PartitionKey> = {
             let partitions = self.partitions.borrow();
@@ -57,6 +74,7 @@ impl Shard {
             let key = PartitionKey { topic_id: topic.id, index };
             let here = self.partitions.borrow().get(&key).cloned();
             match here {
+                None if self.change_unopened(key, topic) => {}
                 Some(partition) => partition.set_config(topic.log_config.clone()),
                 None => {
                     let partition = self.open_partition(topic, index, place).await;
@@ -66,7 +84,7 @@ impl Shard {
         }
     }
 
-    async fn open_partition(
+    pub(super) async fn open_partition(
         &self,
         topic: &Topic,
         index: i32,
@@ -100,12 +118,17 @@ impl Shard {
     }
 
     /// Stops all partitions of this core: pending writes end, files are left complete.
-    pub async fn stop_partitions(&self) {
+    pub async fn stop_partitions(self: &Rc<Self>) {
         self.stopping.set(true);
-        for partition in self.partitions() {
+        self.end_opening().await;
+        let stops = self.partitions().into_iter().map(|partition| async move {
             if let Err(fault) = partition.stop().await {
                 tracing::error!(partition = %partition.id, %fault, "stopped without a checkpoint");
             }
+        });
+        stream::iter(stops).buffer_unordered(STOPS).for_each(|()| async {}).await;
+        if let Err(error) = self.log.save_recovery_points().await {
+            tracing::warn!(%error, "cannot write recovery points");
         }
     }
 }

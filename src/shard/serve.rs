@@ -3,6 +3,7 @@
 use super::Shard;
 use super::control::{ControlReply, ControlRequest};
 use super::mailbox::Call;
+use super::opening::EarlyAppend;
 use super::request::{
     Bounds, PartitionError, PartitionKey, Produced, ReadCopy, ReadSpec, ShardReply, ShardRequest,
     TimeLookup,
@@ -20,8 +21,14 @@ use std::time::Duration;
 
 /// An append whose order is fixed and whose promise is awaited.
 pub enum AppendTicket {
-    Here { partition: Rc<Partition>, dispatched: Dispatched, key: WatchKey },
+    Here {
+        partition: Rc<Partition>,
+        dispatched: Dispatched,
+        key: WatchKey,
+    },
     Elsewhere(Call),
+    /// The partition is being opened.
+    Early(Rc<EarlyAppend>),
     Refused(Option<PartitionError>),
 }
 
@@ -31,7 +38,12 @@ impl AppendTicket {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Produced, PartitionError>> {
+        if let AppendTicket::Early(early) = self {
+            let ticket = ready!(early.poll_dispatched(context));
+            *self = ticket;
+        }
         match self {
+            AppendTicket::Early(_) => unreachable!("dispatched is not early"),
             AppendTicket::Here { partition, dispatched, key } => {
                 ready!(partition.poll_committed(key, dispatched, context))?;
                 let log_start = partition.log_start();
@@ -93,7 +105,12 @@ impl Shard {
 
     /// Hands a batch to the log of the shard that owns the partition. The order of appends to it is the
     /// order of these calls.
-    pub fn append(&self, owner: ShardId, key: PartitionKey, batch: Bytes) -> AppendTicket {
+    pub fn append(
+        self: &Rc<Self>,
+        owner: ShardId,
+        key: PartitionKey,
+        batch: Bytes,
+    ) -> AppendTicket {
         if owner == self.id {
             return self.append_here(key, batch);
         }
@@ -101,9 +118,14 @@ impl Shard {
         AppendTicket::Elsewhere(self.mailbox.call(owner, ShardRequest::Append { key, batch }))
     }
 
-    fn append_here(&self, key: PartitionKey, batch: Bytes) -> AppendTicket {
+    pub(super) fn append_here(self: &Rc<Self>, key: PartitionKey, batch: Bytes) -> AppendTicket {
         if self.is_stopping() {
             return AppendTicket::Refused(Some(PartitionError::Stopping));
+        }
+        if self.is_opening()
+            && let Some(early) = self.append_early(key, &batch)
+        {
+            return early;
         }
         let appended = self.partition(key).and_then(|partition| {
             match partition.append(batch, runtime::wall_clock()) {
@@ -124,10 +146,16 @@ impl Shard {
     /// Reads partitions of this core, `bytes_max` in all; the first batch found is whole whatever its
     /// size (KIP-74).
     pub async fn read_here(
-        &self,
+        self: &Rc<Self>,
         specs: &[ReadSpec],
         bytes_max: usize,
     ) -> Vec<Result<ReadBatches, PartitionError>> {
+        for spec in specs {
+            if !self.is_opening() {
+                break;
+            }
+            self.opened(spec.key).await;
+        }
         let mut left = bytes_max;
         let mut first_whole = true;
         let mut results = Vec::with_capacity(specs.len());
@@ -257,17 +285,26 @@ impl Shard {
                 ShardReply::Watch
             }
             ShardRequest::Bounds { keys } => {
-                ShardReply::Bounds(keys.into_iter().map(|key| self.bounds(key)).collect())
+                let mut bounds = Vec::with_capacity(keys.len());
+                for key in keys {
+                    self.opened(key).await;
+                    bounds.push(self.bounds(key));
+                }
+                ShardReply::Bounds(bounds)
             }
             ShardRequest::EpochEnd { key, epoch } => {
+                self.opened(key).await;
                 ShardReply::EpochEnd(self.partition(key).map(|log| log.end_of_epoch(epoch)))
             }
             ShardRequest::FindByTime { key, lookup } => {
+                self.opened(key).await;
                 ShardReply::FindByTime(self.find_by_time(key, lookup).await)
             }
-            ShardRequest::RaiseLogStart { key, offset } => ShardReply::RaiseLogStart(
-                self.partition(key).map(|log| log.raise_log_start(offset)),
-            ),
+            ShardRequest::RaiseLogStart { key, offset } => {
+                self.opened(key).await;
+                let raised = self.partition(key).map(|log| log.raise_log_start(offset));
+                ShardReply::RaiseLogStart(raised)
+            }
             ShardRequest::Install { image } => {
                 self.install(image).await;
                 ShardReply::Install

@@ -14,17 +14,18 @@ const BATCH_BYTES_MAX: u64 = 24_000;
 /// Reads the log from its start to its end, looks up times, and compares the ends.
 pub async fn after_opening(open: &Open, dice: &Dice) {
     let (log_start, end) = {
-        let model = open.subject.model.borrow();
+        let mut model = open.subject.model.borrow_mut();
+        model.opened_at(open.partition.log_start());
         let name = &model.name;
         let partition = &open.partition;
         assert_eq!(partition.high_watermark(), model.next, "{name}: the high watermark");
-        assert_eq!(partition.log_start(), model.log_start, "{name}: the log start");
-        if let Some(first) = model.entries.iter().find(|entry| entry.end > model.log_start) {
+        let start = partition.log_start();
+        if let Some(first) = model.entries.iter().find(|entry| entry.end > start) {
             let known = model.rotten || model.epochs_rotten;
             let epoch = partition.epoch_of(first.base);
             assert!(known || epoch == first.epoch, "{name}: epoch {epoch} at {}", first.base);
         }
-        (model.log_start, model.next)
+        (start, model.next)
     };
     let mut next = log_start;
     while next < end {
@@ -43,18 +44,26 @@ pub async fn after_opening(open: &Open, dice: &Dice) {
     look_up_times(open, dice).await;
 }
 
-/// After a clean stop next to nothing is scanned.
-pub fn scanned_little(open: &Open) {
+/// After a clean stop next to nothing is scanned: from the index's last entry, if recovery points are lost.
+pub fn scanned_little(open: &Open, index_step_bytes: u64) {
     let recovery = open.partition.recovery();
-    let limit = open.subject.config.borrow().index_interval_bytes + 2 * BATCH_BYTES_MAX;
+    let limit = 4 * index_step_bytes + 2 * BATCH_BYTES_MAX;
     assert!(recovery.scanned_bytes <= limit, "{}: {recovery:?}", open.partition.id);
     assert_eq!(recovery.cut_bytes, 0, "{}: a stop leaves nothing to cut", open.partition.id);
 }
 
+/// After a crash no more is scanned than was written since recovery points were.
+pub fn scanned_no_more(opens: &[Open], limit: u64) {
+    let scanned: u64 = opens.iter().map(|open| open.partition.recovery().scanned_bytes).sum();
+    let slack = opens.len() as u64 * 20 * BATCH_BYTES_MAX;
+    assert!(scanned <= limit + slack, "{scanned} bytes are scanned where {limit} are allowed");
+}
+
 async fn look_up_times(open: &Open, dice: &Dice) {
+    let start = open.partition.log_start();
     let mut times: Vec<i64> = {
         let model = open.subject.model.borrow();
-        let live = model.entries.iter().filter(|entry| entry.end > model.log_start);
+        let live = model.entries.iter().filter(|entry| entry.end > start);
         let all: Vec<i64> = live.map(|entry| entry.max_timestamp.0).collect();
         (0..all.len().min(1)).map(|_| dice.pick(&all) + dice.within(-1..2)).collect()
     };
@@ -68,7 +77,7 @@ async fn look_up_times(open: &Open, dice: &Dice) {
         let expected = |model: &PartitionModel| {
             let holds = |at: &usize| {
                 let entry = &model.entries[*at];
-                entry.end > model.log_start.max(from) && entry.max_timestamp.0 >= time
+                entry.end > start.max(from) && entry.max_timestamp.0 >= time
             };
             (0..model.entries.len()).find(holds)
         };
@@ -79,7 +88,7 @@ async fn look_up_times(open: &Open, dice: &Dice) {
         return;
     }
     let expected = |model: &PartitionModel| {
-        let live = |at: &usize| model.entries[*at].end > model.log_start;
+        let live = |at: &usize| model.entries[*at].end > start;
         let time = |at: &usize| model.entries[*at].max_timestamp;
         let max = (0..model.entries.len()).filter(live).map(|at| time(&at)).max()?;
         (0..model.entries.len()).filter(live).find(|at| time(at) == max && max.0 >= 0)
@@ -106,7 +115,13 @@ fn check_found(
                 let known: Vec<_> = model.entries.iter().map(times).collect();
                 format!("{what} is at {}, among {known:?}", header.base_offset)
             });
-            workload::check_batch(name, model.epochs_rotten, entry, &bytes, &header);
+            workload::check_batch(
+                name,
+                model.epochs_rotten || model.rotten,
+                entry,
+                &bytes,
+                &header,
+            );
         }
         (Ok(None), None) => {}
         (Ok(found), expected) => {

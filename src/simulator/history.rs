@@ -97,6 +97,8 @@ struct History {
     complete: Cell<bool>,
     /// Bits of some file were turned over.
     rotted: Cell<bool>,
+    /// The disk failed some operation.
+    troubled: Cell<bool>,
 }
 
 /// Runs the history of a seed.
@@ -138,6 +140,9 @@ impl History {
             tail_cache_bytes: dice.pick(&[4096, 20_000, 1 << 20]),
             sealed_indexes_max: dice.pick(&[1, 4]),
             commit_bytes_max: dice.pick(&[4096, 12_288, 65_536]),
+            recovery_scan_bytes_max: dice.pick(&[8192, 100_000, 100_000, 1 << 30]),
+            index_step_bytes: dice.pick(&[4096, 30_000, 1 << 20]),
+            housekeepers: 1 + dice.below(2) as usize,
             ..LogOptions::new(DATA.into())
         };
         let partitions = 1 + dice.below(2) as usize;
@@ -162,6 +167,7 @@ impl History {
             tally,
             complete: Cell::new(true),
             rotted: Cell::new(false),
+            troubled: Cell::new(false),
         }
     }
 
@@ -198,6 +204,7 @@ impl History {
             self.work(life, faults, number).await;
         };
         let stop = life.cut_after.map_or(Stop::At(Instant(u64::MAX)), Stop::AfterDiskOperations);
+        self.troubled.set(self.troubled.get() || faults);
         let finished = self.simulation.run_until(stop, body).is_some();
         if faults && life.trouble != Trouble::ReadErrors {
             for subject in &self.subjects {
@@ -296,8 +303,10 @@ impl History {
             disk.flip_bit(file, position, self.dice.below(8) as u8).expect("it is there");
             for subject in &self.subjects {
                 let mut model = subject.model.borrow_mut();
+                model.producers_rotten |= file.contains("recovery-points");
                 if Path::new(file).parent().is_some_and(|folder| folder.ends_with(&model.name)) {
                     model.rotten |= file.ends_with(".log");
+                    model.producers_rotten |= file.ends_with(".producers");
                     model.epochs_rotten |= file.ends_with("leader-epoch-checkpoint");
                 }
             }
@@ -306,6 +315,9 @@ impl History {
 
     async fn work(&self, life: Life, faults: bool, number: u64) {
         let shard = ShardLog::new(self.options.clone(), Rc::new(Probe::default()));
+        if let Err(error) = shard.load_recovery_points().await {
+            assert!(faults, "recovery points cannot be read: {error}");
+        }
         shard.start_writers();
         let dice = self.dice.fork();
         if dice.percent(20) {
@@ -314,9 +326,15 @@ impl History {
         let mut opens = Vec::new();
         for subject in &self.subjects {
             if let Some(open) = self.open(&shard, subject, faults).await {
-                check::after_opening(&open, &dice).await;
                 opens.push(open);
             }
+        }
+        let is_strict = |subject: &Rc<Subject>| !subject.model.borrow().was_lax;
+        if !self.troubled.get() && !self.rotted.get() && self.subjects.iter().all(is_strict) {
+            check::scanned_no_more(&opens, self.options.recovery_scan_bytes_max);
+        }
+        for open in &opens {
+            check::after_opening(open, &dice).await;
         }
         if opens.is_empty() {
             return;
@@ -375,9 +393,10 @@ impl History {
                 let lost = model.opened(partition.recovery().end, ended);
                 drop(model);
                 self.tally.borrow_mut().lost += u64::from(lost);
-                let open = Open { subject: subject.clone(), partition, faults_expected };
+                let (subject, shard) = (subject.clone(), shard.clone());
+                let open = Open { subject, partition, shard, faults_expected };
                 if ended == End::Stop && !rotten && !touched {
-                    check::scanned_little(&open);
+                    check::scanned_little(&open, self.options.index_step_bytes);
                 }
                 Some(open)
             }
@@ -410,12 +429,16 @@ impl History {
                 complete = false;
             }
         }
+        // What keeps it from being written has been seen: partitions that failed keep their old ones.
+        drop(shard.save_recovery_points().await);
         if number.is_multiple_of(3) {
             opens.iter().for_each(|open| open.partition.retire());
             runtime::sleep(Duration::from_millis(1)).await;
             assert_eq!(shard.cached_bytes(), 0, "retired partitions hold no cache");
         }
         assert_eq!(shard.pending_bytes(), 0, "nothing is pending after a stop");
+        // No round is under way that has files of its own open.
+        let _round = shard.rounds.enter().await;
         let open_files = runtime::sim::disk().files_open();
         assert!(open_files == 0 || !complete, "{open_files} files are open after a stop");
         self.complete.set(complete);
@@ -446,6 +469,7 @@ fn subject(dice: &Dice, index: usize) -> Subject {
         segment_ms: dice.pick(&[1000, 20_000, i64::MAX]),
         index_interval_bytes: dice.pick(&[1, 600, 4096]),
         log_append_time: dice.percent(10),
+        message_bytes_max: 24_000,
         durability,
         ..LogConfig::default()
     };

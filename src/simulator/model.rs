@@ -42,8 +42,12 @@ pub struct PartitionModel {
     pub name: String,
     pub entries: Vec<Entry>,
     pub next: Offset,
-    /// As the metadata says; durable whenever it changes.
+    /// As the metadata says; durable whenever it changes. Retention may have gone further.
     pub log_start: Offset,
+    /// What retention was ever allowed: bytes to leave, or age in ms to take.
+    pub retention: Vec<(Option<u64>, Option<i64>)>,
+    /// Where the log was seen to begin.
+    start_seen: Offset,
     pub durability: Durability,
     pub high_watermark: Offset,
     /// A full disk stopped it: it may have been opened anew since.
@@ -52,8 +56,13 @@ pub struct PartitionModel {
     pub rotten: bool,
     /// Bits of its other files were turned over, which must not matter, but for epochs.
     pub epochs_rotten: bool,
+    /// Bits of what is known of producers were turned over, and retention may have taken what would tell it
+    /// again.
+    pub producers_rotten: bool,
     /// Not every commit was synced.
     pub was_lax: bool,
+    /// Acknowledgements promised nothing: what was lost may lie before what is there.
+    pub was_memory: bool,
     /// The worst end of a life since it was open.
     pub ended: End,
 }
@@ -73,12 +82,16 @@ impl PartitionModel {
             entries: Vec::new(),
             next: Offset::ZERO,
             log_start: Offset::ZERO,
+            retention: Vec::new(),
+            start_seen: Offset::ZERO,
             durability,
             high_watermark: Offset::ZERO,
             was_offline: false,
             rotten: false,
             epochs_rotten: false,
+            producers_rotten: false,
             was_lax: durability != Durability::Fsync,
+            was_memory: durability == Durability::Memory,
             ended: End::Stop,
         }
     }
@@ -172,6 +185,34 @@ impl PartitionModel {
         for entry in waiting.filter(|entry| rank(durability) < rank(entry.promise)) {
             entry.promise = durability;
         }
+    }
+
+    /// The log was opened and begins at `start`. What was lost with power may have been what let retention go
+    /// so far.
+    pub fn opened_at(&mut self, start: Offset) {
+        let Self { name, log_start, .. } = self;
+        assert!(start >= *log_start, "{name} begins at {start}, before {log_start}");
+        self.start_seen = start;
+    }
+
+    /// The log begins at `start`: beyond what was deleted by name, retention must have been allowed to.
+    pub fn check_start(&mut self, start: Offset, now: Timestamp) {
+        let name = &self.name;
+        assert!(start >= self.start_seen, "{name} begins at {start}, before {}", self.start_seen);
+        let known = std::mem::replace(&mut self.start_seen, start).max(self.log_start);
+        if start <= known || self.rotten {
+            return;
+        }
+        let left = self.entries.iter().filter(|entry| entry.base >= start);
+        let left: u64 = left.map(|entry| entry.stored.len() as u64).sum();
+        let gone = self.entries.iter().filter(|entry| entry.end > known);
+        let gone = gone.filter(|entry| entry.end <= start);
+        let newest = gone.map(|entry| entry.max_timestamp.0).max().unwrap_or(-1);
+        let is_allowed = self.retention.iter().any(|(bytes, age)| {
+            bytes.is_some_and(|bytes| left >= bytes)
+                || age.is_some_and(|age| newest < 0 || now.0 - newest > age)
+        });
+        assert!(is_allowed, "{name} begins at {start}: {left} bytes are left, gone is {newest}");
     }
 
     /// The place among the entries of the batch that holds `offset`.

@@ -2,6 +2,9 @@ use super::*;
 use crate::log::planted::{Bug, plant};
 use crate::runtime::sim::for_each_seed;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
 const HISTORIES: u64 = 10_000;
@@ -16,12 +19,33 @@ fn histories() -> u64 {
     asked.map_or(HISTORIES, |asked| asked.parse().expect("CORELOG_HISTORIES is a number"))
 }
 
+/// Says which seed has been running for too long: a history that never ends has no other way to say so.
+fn tell_what_hangs() -> Arc<AtomicU64> {
+    let running = Arc::new(AtomicU64::new(u64::MAX));
+    let watched = Arc::downgrade(&running);
+    std::thread::spawn(move || {
+        let mut last = u64::MAX;
+        while let Some(running) = watched.upgrade() {
+            let seed = running.load(Ordering::Relaxed);
+            if seed == last && seed != u64::MAX {
+                eprintln!("seed {seed} has been running for a minute");
+            }
+            last = seed;
+            drop(running);
+            std::thread::sleep(Duration::from_mins(1));
+        }
+    });
+    running
+}
+
 /// One of the shares of all histories; replayed with `CORELOG_SEED`, any of them runs that seed.
 fn check_share(share: u64) {
     let mut tally = Tally::default();
+    let running = tell_what_hangs();
     let replays = std::env::var_os("CORELOG_SEED").is_some();
     for_each_seed(histories(), |seed| {
         if replays || seed % SHARES == share {
+            running.store(seed, Ordering::Relaxed);
             tally.add(&run_history(seed));
         }
     });

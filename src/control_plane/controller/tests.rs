@@ -318,6 +318,13 @@ fn a_full_disk_refuses_changes_until_there_is_room() {
             }
         }
         assert!(refused.expect("the disk is full").contains(FILE_NAME));
+        // What frees space is still done.
+        let some = host.shards[0].image().topic(&format!("{:0>200}", 7)).unwrap().id;
+        delete(&host, some).await.unwrap();
+        let before = host.shards[0].image().topic("before").unwrap().id;
+        let request = ControlRequest::SetLogStart { topic_id: before, index: 0, offset: Offset(0) };
+        let reply = host.shards[0].control(request).await;
+        assert_eq!(reply, ControlReply::SetLogStart(Ok(())));
         options.capacity = capacity;
         disk().set_options(options);
         assert!(create(&host, &[("after", 1)]).await[0].is_ok());

@@ -71,6 +71,14 @@ impl Partition {
         Ok(())
     }
 
+    /// Takes up what recovery has read so far. A partition that is opened anew knows more: its readers go on.
+    pub(super) fn learn_epochs(&self, epochs: Epochs) {
+        let mut state = self.state.borrow_mut();
+        if !state.opened {
+            state.epochs = epochs;
+        }
+    }
+
     /// Drops what is said to have begun behind the log's end: that place belongs to what comes next.
     pub(super) async fn forget_later_epochs(&self) -> Result<(), LogFault> {
         let is_shorter = {

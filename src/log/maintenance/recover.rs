@@ -1,13 +1,15 @@
-//! Opening a partition: from its newest checkpoint on, every batch is read and checked, and the log ends
-//! after the last whole one.
+//! Opening a partition: from where it is known to be complete on, every batch is read and checked, and the
+//! log ends after the last whole one.
 //!
-//! A checkpoint is a `.producers` snapshot: it says up to which offset all was complete and synced, and
-//! the indexes beside it say where that is. So the scan is as long as what was written since, not as the
-//! log. Bytes after the last whole batch are a torn tail and are cut. Not a tail, but damage, is what lies
-//! before the checkpoint, and, where every commit was synced, what whole batches follow that no commit
-//! in flight can have reached: then nothing is cut and the partition stays offline.
+//! Two things say up to where all was complete and synced, and the later holds: the recovery point in the
+//! shard's file, and the partition's own `.producers` snapshot, from its last sealed segment or a stop. So the
+//! scan is as long as what was written since, not as the log. Bytes after the last whole batch are a torn
+//! tail and are cut. Not a tail, but damage, is what lies before that place, and, where every commit was
+//! synced, what whole batches follow that no commit in flight can have reached: then nothing is cut and the
+//! partition stays offline.
 //!
-//! What a killed process wrote may not be durable yet, so it is made so before anybody sees it.
+//! What a killed process wrote may not be durable yet, so it is made so before anybody sees it; a segment
+//! that was rolled and not yet sealed is.
 //!
 //! Runs on the partition's shard, before it serves; also when a full disk is tried again, while readers go
 //! on: so the partition's state changes at the end, at once.
@@ -16,11 +18,11 @@ use super::scan::Scan;
 use crate::limits::BLOCK_BYTES;
 use crate::log::config::LogConfig;
 use crate::log::fault::LogFault;
-use crate::log::index::IndexedBatch;
+use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::partition::{Partition, PartitionId, State};
 use crate::log::planted::{self, Bug};
 use crate::log::producers::ProducerState;
-use crate::log::reader::Place;
+use crate::log::recovery_points::RecoveryPoint;
 use crate::log::segment::{self, Segment};
 use crate::log::shard_log::ShardLog;
 use crate::log::small_file;
@@ -30,13 +32,15 @@ use crate::runtime::{self, File, FileOptions};
 use crate::types::{Durability, Offset, Position, Timestamp};
 use crate::wire::batch::BatchHeader;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Bytes rewritten at once when a recovered tail is made durable.
 const REWRITE_BYTES: usize = 1 << 20;
+
+/// Steps by which an index is written on that may be missing at its end: beyond, it is made anew.
+const GAP_STEPS_MAX: u64 = 4;
 
 /// What opening a partition found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +62,16 @@ struct Listing {
     foreign: bool,
     /// Commits may not have been synced.
     unsynced: bool,
+}
+
+/// Up to where a log is known to be complete on disk, and by what.
+struct Known {
+    next: Offset,
+    producers: ProducerState,
+    /// None: by a snapshot.
+    point: Option<RecoveryPoint>,
+    /// The partition's own snapshot says the same.
+    is_snapshot_too: bool,
 }
 
 /// What a partition was found to be, before its state says so.
@@ -84,12 +98,14 @@ impl Partition {
         let directory = shard.options.data_directory.join(id.to_string());
         let state = State::new(config, leader_epoch, log_start);
         let partition = Partition::new(shard, id, directory, state);
+        partition.take_point();
         let opened = async {
             partition.set_stray_aside().await?;
             partition.recover(log_start).await
         };
         if let Err(fault) = opened.await {
             shard.files.remove_partition(partition.number);
+            partition.return_point();
             return Err(fault);
         }
         Ok(partition)
@@ -114,6 +130,7 @@ impl Partition {
     /// Reads the state anew from disk after a full disk stopped the partition, and takes it online.
     pub(in crate::log) async fn reopen(self: &Rc<Self>) -> Result<(), LogFault> {
         let log_start = self.log_start();
+        self.kept().await;
         self.shard.files.remove_partition(self.number);
         self.recover(log_start).await?;
         let mut state = self.state.borrow_mut();
@@ -125,47 +142,250 @@ impl Partition {
         Ok(())
     }
 
-    async fn recover(self: &Rc<Self>, log_start: Offset) -> Result<(), LogFault> {
+    /// What the folder holds, rid of what a crash left half made, and what of it is known to be complete.
+    async fn take_stock(&self) -> Result<(Listing, Known), LogFault> {
         let listing = self.list().await?;
         for path in &listing.temporary {
             let removed = runtime::remove_file(path).await;
             removed.map_err(|error| LogFault::from_io("remove", path, 0, &error))?;
         }
         self.read_epochs(listing.foreign).await?;
-        self.state.borrow_mut().marked_unsynced = listing.unsynced;
-        let (mut producers, from) = self.newest_snapshot(&listing.snapshots).await?;
-        let Some((last, bytes)) = listing.segments.last().copied() else {
-            if from > log_start {
-                let reason = format!("no segment is here, but the log was complete up to {from}");
+        {
+            let mut state = self.state.borrow_mut();
+            state.marked_unsynced = listing.unsynced;
+            state.house.forget(&listing.snapshots);
+        }
+        if listing.unsynced {
+            // The life that made the mark may have ended before its name was durable.
+            self.sync_names().await?;
+        }
+        let known = self.known_complete(&listing).await?;
+        Ok((listing, known))
+    }
+
+    async fn recover(self: &Rc<Self>, log_start: Offset) -> Result<(), LogFault> {
+        let (mut listing, known) = self.take_stock().await?;
+        if listing.segments.is_empty() {
+            if known.next > log_start {
+                let end = known.next;
+                let reason = format!("no segment is here, but the log was complete up to {end}");
                 return Err(LogFault::damage(&self.directory, 0, reason));
             }
             self.adopt(log_start, None)?;
             return self.forget_later_epochs().await;
-        };
-        self.replay_sealed(&listing, from, &mut producers).await?;
-        let (mut active, start) = self.resume_at(last, bytes, from).await?;
-        let mut scan = Scan { next: last, from, producers, succession: self.tail_of(start, last) };
-        let path = self.segment_path(last);
-        let fault = |error| LogFault::from_io("recover", &path, 0, &error);
-        let file = File::open(&path, FileOptions::default()).await.map_err(fault)?;
-        let recovery = self.scan_tail(&file, &mut active, &mut scan).await?;
-        let clean = recovery.cut_bytes == 0 && scan.next == from && bytes == active.end.0;
-        if !clean {
-            self.make_durable(&file, &mut active, &scan).await?;
         }
         let mut segments: Vec<Segment> =
             listing.segments.iter().map(|(base, bytes)| Segment::sealed(*base, *bytes)).collect();
+        let (from, is_snapshot_too) = (known.next, known.is_snapshot_too);
+        let (mut at, mut active, mut scan) = self.resume(&listing, known).await?;
+        let mut recovery = Recovery::default();
+        while let Some((next_base, _)) = listing.segments.get(at + 1).copied() {
+            let goes_on = self
+                .scan_rolled(&mut active, &mut scan, next_base, log_start, &mut recovery)
+                .await?;
+            if !goes_on {
+                self.remove_later(&mut listing, at).await?;
+                segments.truncate(at + 1);
+                break;
+            }
+            segments[at] = Segment::sealed(active.base, active.end.0);
+            at += 1;
+            let (base, bytes) = listing.segments[at];
+            active = Segment { allocated: bytes, ..Segment::empty(base) };
+            scan.begin_segment(self, IndexedBatch::default(), base);
+        }
+        let (last, bytes) = (active.base, active.allocated);
+        let path = self.segment_path(last);
+        let fault = |error| LogFault::from_io("recover", &path, 0, &error);
+        let file = File::open(&path, FileOptions::default()).await.map_err(fault)?;
+        let tail = self.scan_tail(&file, &mut active, &mut scan).await?;
+        recovery.scanned_bytes += tail.scanned_bytes;
+        (recovery.cut_bytes, recovery.end) = (recovery.cut_bytes + tail.cut_bytes, tail.end);
+        let clean = recovery.cut_bytes == 0 && scan.next == from && bytes == active.end.0;
+        let clean = clean && is_snapshot_too;
+        if !clean {
+            self.make_durable(&file, &mut active, &scan).await?;
+        }
+        let place = segments.last_mut().expect("not empty");
         if scan.next < log_start {
             self.seal_deleted(&file, &active, &scan).await?;
-            *segments.last_mut().expect("not empty") = Segment::sealed(last, active.end.0);
+            *place = Segment::sealed(last, active.end.0);
             segments.push(Segment::empty(log_start));
             scan.next = log_start;
         } else {
-            *segments.last_mut().expect("not empty") = active;
+            *place = active;
         }
         file.close().await.map_err(fault)?;
         self.adopt(log_start, Some(Recovered { segments, scan, recovery, clean }))?;
         self.forget_later_epochs().await
+    }
+
+    /// What is known to be complete: by the shard's recovery point, or by a snapshot of the partition.
+    async fn known_complete(&self, listing: &Listing) -> Result<Known, LogFault> {
+        let (producers, next) = self.newest_snapshot(&listing.snapshots).await?;
+        let snapshot = Known { next, producers, point: None, is_snapshot_too: true };
+        let Some(point) = self.state.borrow().point.clone() else { return Ok(snapshot) };
+        if point.next < next {
+            return Ok(snapshot);
+        }
+        let found = listing.segments.iter().find(|(base, _)| *base == point.segment);
+        let oldest = listing.segments.first().map(|(base, _)| *base);
+        match found {
+            Some((_, bytes)) if *bytes >= point.end.0 => {}
+            // Retention took it, and what came next.
+            None if oldest.is_some_and(|oldest| oldest >= point.next) => return Ok(snapshot),
+            found => {
+                let path = self.segment_path(point.segment);
+                let (bytes, end) = (found.map_or(0, |(_, bytes)| *bytes), point.end);
+                let reason = format!("it has {bytes} bytes where {end} were complete");
+                return Err(LogFault::damage(&path, bytes, reason));
+            }
+        }
+        let Some((producers, _)) = ProducerState::decode(&point.producers) else {
+            return Ok(snapshot);
+        };
+        let is_snapshot_too = point.next == next;
+        Ok(Known { next: point.next, producers, point: Some(point), is_snapshot_too })
+    }
+
+    /// Where the scan begins: the place of a segment among all, what is known of it, and the scan.
+    async fn resume(
+        self: &Rc<Self>,
+        listing: &Listing,
+        known: Known,
+    ) -> Result<(usize, Segment, Scan), LogFault> {
+        let Known { next: from, producers, point, .. } = known;
+        // The segment that holds the place, or that it is the end of.
+        let after = listing.segments.partition_point(|(base, _)| *base <= from);
+        let mut at = after.saturating_sub(1);
+        if let Some(point) = &point {
+            at = listing.segments.partition_point(|(base, _)| *base < point.segment);
+            self.learn_epochs(point.epochs.clone());
+        }
+        let (base, bytes) = listing.segments[at];
+        let resumed = match &point {
+            Some(point) => self.resume_at_point(point, bytes).await?,
+            None => None,
+        };
+        let (active, start, next) = match resumed {
+            Some(active) => (active, IndexedBatch::default(), Some(from)),
+            // All of it is read, and its index made anew.
+            None if point.is_some() => {
+                let active = Segment { allocated: bytes, ..Segment::empty(base) };
+                (active, IndexedBatch::default(), None)
+            }
+            None => {
+                let (active, start) = self.resume_at(base, bytes, from).await?;
+                (active, start, None)
+            }
+        };
+        let succession = match next {
+            Some(next) => self.tail_of(IndexedBatch::default(), base).after(next),
+            None => self.tail_of(start, base),
+        };
+        let durable = next.map_or(Position::ZERO, |_| active.end);
+        let scan = Scan { next: next.unwrap_or(base), from, producers, succession, durable };
+        Ok((at, active, scan))
+    }
+
+    /// The segment as it was at a recovery point, if its index reaches near enough.
+    async fn resume_at_point(
+        self: &Rc<Self>,
+        point: &RecoveryPoint,
+        bytes: u64,
+    ) -> Result<Option<Segment>, LogFault> {
+        let base = point.segment;
+        let mut index = SegmentIndex::new(base);
+        let step = self.shard.options.index_step_bytes;
+        if point.end.0 > step
+            && let Some(mut read) = self.read_index(base, Position(bytes)).await?
+        {
+            read.truncate(point.end, point.next);
+            if self.index_fits(&read, base, point.end).await? {
+                index = read;
+            }
+        }
+        // An entry is a batch apart from the next at least.
+        let batch_bytes_max = self.state.borrow().config.message_bytes_max as u64;
+        let gap_max = GAP_STEPS_MAX * step + batch_bytes_max;
+        if point.end - index.last_entry().position > gap_max {
+            return Ok(None);
+        }
+        index.continue_at(point.end);
+        Ok(Some(Segment {
+            base,
+            end: point.end,
+            allocated: bytes,
+            first_timestamp: point.first_timestamp,
+            max_timestamp: point.max_timestamp,
+            modified: None,
+            index: Some(Rc::new(index)),
+        }))
+    }
+
+    /// Reads on in a segment that another follows: it was rolled and may not be sealed yet. False when the
+    /// log ends in it all the same, because nothing promised that it would not.
+    async fn scan_rolled(
+        self: &Rc<Self>,
+        segment: &mut Segment,
+        scan: &mut Scan,
+        next_base: Offset,
+        log_start: Offset,
+        recovery: &mut Recovery,
+    ) -> Result<bool, LogFault> {
+        let path = self.segment_path(segment.base);
+        let fault = |error| LogFault::from_io("recover", &path, 0, &error);
+        let file = File::open(&path, FileOptions::default()).await.map_err(fault)?;
+        let (scanned_bytes, whole) = self.scan_whole(&file, segment, scan).await?;
+        recovery.scanned_bytes += scanned_bytes;
+        let lax = self.state.borrow().marked_unsynced;
+        let gap_allowed = self.state.borrow().gaps_allowed() || next_base <= log_start;
+        let follows = scan.next == next_base || (gap_allowed && scan.next < next_base);
+        if !whole || !follows {
+            if lax {
+                return Ok(false);
+            }
+            let next = scan.next;
+            let reason = format!("the segment ends at {next}, the next begins at {next_base}");
+            return Err(LogFault::damage(&path, segment.end.0, reason));
+        }
+        // Its length may be as it should and not durable: after a sync that failed the next one says nothing.
+        // So it is changed again.
+        file.truncate(segment.end.0 + 1).await.map_err(fault)?;
+        file.truncate(segment.end.0).await.map_err(fault)?;
+        segment.allocated = segment.end.0;
+        if let Some(max) = segment.max_timestamp {
+            Rc::make_mut(segment.index.as_mut().expect("scanned")).seal(max);
+        }
+        self.complete_index(segment).await?;
+        file.sync().await.map_err(fault)?;
+        file.close().await.map_err(fault)?;
+        // Retention may take the segment next; what it knew of producers stays.
+        let snapshot = scan.producers.encode(next_base);
+        self.learn_epochs(scan.succession.epochs());
+        self.write_epochs(false).await?;
+        self.write_beside(next_base, segment::PRODUCERS_SUFFIX, &snapshot).await?;
+        self.sync_names().await?;
+        self.drop_old_snapshots(next_base).await;
+        Ok(true)
+    }
+
+    /// Removes what follows the end of a log that was not synced.
+    async fn remove_later(&self, listing: &mut Listing, at: usize) -> Result<(), LogFault> {
+        for (base, _) in listing.segments.drain(at + 1..) {
+            for suffix in segment::SUFFIXES {
+                let path = segment::file_path(&self.directory, base, suffix);
+                match runtime::remove_file(&path).await {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(LogFault::from_io("remove", &path, 0, &error));
+                    }
+                    _ => {}
+                }
+            }
+            tracing::warn!(partition = %self.id, segment = %base,
+                "removed a segment behind the end of what survived of a log without fsync");
+        }
+        self.sync_names().await
     }
 
     async fn list(&self) -> Result<Listing, LogFault> {
@@ -222,34 +442,6 @@ impl Partition {
         Ok((ProducerState::default(), Offset::ZERO))
     }
 
-    /// Notes the producers of sealed segments that the snapshot does not cover: those of a log that has
-    /// no snapshot of ours, or whose newest one is damaged.
-    async fn replay_sealed(
-        self: &Rc<Self>,
-        listing: &Listing,
-        from: Offset,
-        producers: &mut ProducerState,
-    ) -> Result<(), LogFault> {
-        // When they were stored nobody knows any more; a record's own time says nothing of it.
-        let now = runtime::wall_clock();
-        for pair in listing.segments.windows(2) {
-            let ((base, bytes), (next_base, _)) = (pair[0], pair[1]);
-            if next_base <= from {
-                continue;
-            }
-            let start = IndexedBatch::default();
-            let whole = Place { segment: base, start, end: Position(bytes), in_flight: false };
-            self.scan_batches(whole, |header, _| {
-                if header.base_offset >= from {
-                    producers.note(header, now);
-                }
-                ControlFlow::Continue(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
     /// What is known of the active segment without a scan, and the batch at which the scan begins: the
     /// last before the checkpoint that the index names, else the first.
     async fn resume_at(
@@ -290,7 +482,7 @@ impl Partition {
     }
 
     /// What the batches of the active segment must be, and by which leader epochs they may go on.
-    fn tail_of(&self, start: IndexedBatch, base: Offset) -> Succession {
+    pub(super) fn tail_of(&self, start: IndexedBatch, base: Offset) -> Succession {
         let state = self.state.borrow();
         let last_known = state.epochs.last().map_or(-1, |(epoch, _)| *epoch);
         let limit = state.epochs_known.then(|| state.leader_epoch.max(last_known));
@@ -314,7 +506,13 @@ impl Partition {
         let path = self.segment_path(active.base);
         let fault = |error| LogFault::from_io("recover", &path, active.end.0, &error);
         let commit = self.shard.options.commit_bytes_max.max(scan.succession.last_bytes()) as u64;
-        let mut at = active.end.0.saturating_sub(commit) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        let from = active.end.0.saturating_sub(commit).max(scan.durable.0);
+        let mut at = from / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        // Where the last life knew all to be complete, it knew the file's name to be.
+        let is_known = scan.durable > Position::ZERO && scan.durable == active.end;
+        if is_known && !self.state.borrow().marked_unsynced {
+            return Ok(());
+        }
         while at < active.end.0 {
             let length = REWRITE_BYTES.min((active.end.0 - at) as usize);
             let bytes = file.read_at(at, length).await.map_err(fault)?;
@@ -347,7 +545,7 @@ impl Partition {
         let fault = |error| LogFault::from_io("recover", &path, active.end.0, &error);
         file.truncate(active.end.0).await.map_err(fault)?;
         file.sync().await.map_err(fault)?;
-        self.state.borrow_mut().epochs = scan.succession.epochs();
+        self.learn_epochs(scan.succession.epochs());
         self.write_epochs(false).await?;
         self.sync_names().await
     }
@@ -386,8 +584,10 @@ impl Partition {
         state.unsynced = !clean && durability != Durability::Fsync;
         state.checkpoint = clean.then_some(next);
         state.tail.clear();
+        let scanned_bytes = state.recovery.scanned_bytes;
         drop(state);
         self.shard.forget_cached_of(self.number);
+        self.shard.note_unsaved(scanned_bytes);
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 //! the last whole one. Runs on the partition's shard while it opens.
 
 use super::recover::Recovery;
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::limits::{BATCH_HEADER_BYTES, BLOCK_BYTES};
 use crate::log::fault::LogFault;
+use crate::log::index::IndexedBatch;
 use crate::log::partition::Partition;
 use crate::log::planted::{self, Bug};
 use crate::log::producers::ProducerState;
@@ -22,6 +23,9 @@ const SCAN_BYTES: usize = 1 << 20;
 /// look like a header, also what a client sent. At it, the damage counts as no torn tail.
 const SEARCH_BYTES_MAX: usize = 1 << 30;
 
+/// What a device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
 /// How far a scan has come.
 pub(super) struct Scan {
     pub next: Offset,
@@ -29,6 +33,8 @@ pub(super) struct Scan {
     pub from: Offset,
     pub producers: ProducerState,
     pub succession: Succession,
+    /// Where in the segment that place is, once it is known; before, all may have to be made durable.
+    pub durable: Position,
 }
 
 impl Partition {
@@ -40,12 +46,40 @@ impl Partition {
         active: &mut Segment,
         scan: &mut Scan,
     ) -> Result<Recovery, LogFault> {
+        let start = active.end;
+        let (stop, mut window) = self.scan_batches_of(file, active, scan).await?;
+        let cut_bytes = self.cut_tail(file, active, scan, stop, &mut window).await?;
+        Ok(Recovery { scanned_bytes: active.end - start, cut_bytes, end: scan.next })
+    }
+
+    /// The same for a segment that another follows: bytes scanned, and whether only zeros are left.
+    pub(super) async fn scan_whole(
+        self: &Rc<Self>,
+        file: &File,
+        segment: &mut Segment,
+        scan: &mut Scan,
+    ) -> Result<(u64, bool), LogFault> {
+        let start = segment.end;
+        let (_, mut window) = self.scan_batches_of(file, segment, scan).await?;
+        let path = self.segment_path(segment.base);
+        let dirty = window.last_nonzero(file, segment.end, segment.allocated).await;
+        let end = segment.end;
+        let dirty = dirty.map_err(|error| LogFault::from_io("read", &path, end.0, &error))?;
+        Ok((end - start, dirty.is_none()))
+    }
+
+    /// Walks over batches up to the first that is none, and says why it is none.
+    async fn scan_batches_of(
+        self: &Rc<Self>,
+        file: &File,
+        active: &mut Segment,
+        scan: &mut Scan,
+    ) -> Result<(Option<String>, Window), LogFault> {
         let path = self.segment_path(active.base);
         let length = active.allocated;
         let interval = self.state.borrow().config.index_interval_bytes;
         // When a batch was stored nobody knows any more; its records' time says nothing of it.
         let now = runtime::wall_clock();
-        let start = active.end;
         let mut window = Window::default();
         let stop = loop {
             let batch = window.batch_at(file, active.end, length).await;
@@ -56,14 +90,16 @@ impl Partition {
             match scan.succession.check(&bytes) {
                 Ok(header) => scan.note(active, &header, interval, now),
                 Err(Wrong::Torn(reason)) => break Some(reason),
+                Err(Wrong::Misplaced(reason)) if begins_torn(active.end, &bytes) => {
+                    break Some(reason);
+                }
                 Err(Wrong::Misplaced(reason)) => {
                     return Err(LogFault::damage(&path, position, reason));
                 }
             }
             runtime::yield_if_needed().await;
         };
-        let cut_bytes = self.cut_tail(file, active, scan, stop, &mut window).await?;
-        Ok(Recovery { scanned_bytes: active.end - start, cut_bytes, end: scan.next })
+        Ok((stop, window))
     }
 
     /// Cuts what follows the last whole batch, if anything does that is not zeros.
@@ -107,7 +143,23 @@ impl Partition {
     }
 }
 
+/// Whether a batch that is whole but for its offset, length or epoch, which its checksum does not cover, is one
+/// whose first sector was not written.
+fn begins_torn(position: Position, bytes: &[u8]) -> bool {
+    const UNCHECKED_BYTES: usize = 16;
+    let left = SECTOR_BYTES - (position.0 % SECTOR_BYTES as u64) as usize;
+    left < UNCHECKED_BYTES && bytes.iter().take(left).all(|byte| *byte == 0)
+}
+
 impl Scan {
+    /// Goes on with the next segment.
+    pub fn begin_segment(&mut self, partition: &Partition, start: IndexedBatch, base: Offset) {
+        partition.learn_epochs(self.succession.epochs());
+        self.succession = partition.tail_of(start, base);
+        self.durable = Position::ZERO;
+        self.next = self.next.max(base);
+    }
+
     fn note(&mut self, active: &mut Segment, header: &BatchHeader, interval: u64, now: Timestamp) {
         self.next = header.next_offset();
         if header.base_offset >= self.from && !planted::is(Bug::ForgetProducersAfterSnapshot) {
@@ -119,6 +171,9 @@ impl Scan {
         let index = Rc::make_mut(active.index.as_mut().expect("the active segment has its index"));
         index.note_batch(last, position, header.batch_bytes as u64, max, interval);
         active.end = position + header.batch_bytes as u64;
+        if header.next_offset() <= self.from {
+            self.durable = active.end;
+        }
     }
 }
 
@@ -172,7 +227,7 @@ impl Window {
         Ok(Some(bytes.slice(0..length)))
     }
 
-    /// The last byte at or after `start` that is not zero.
+    /// The last byte at or after `start` that is not zero. What was allocated and never written is not read.
     async fn last_nonzero(
         &mut self,
         file: &File,
@@ -181,14 +236,23 @@ impl Window {
     ) -> io::Result<Option<Position>> {
         let (mut at, mut last) = (start.0, None);
         while at < file_length {
+            if at.is_multiple_of(BLOCK_BYTES as u64) {
+                match file.next_written(at)? {
+                    Some(written) => at = at.max(written),
+                    None => break,
+                }
+            }
             let bytes = self.at(file, at, 1, file_length).await?;
             if bytes.is_empty() {
                 break;
             }
-            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
+            // To the block's end first: what follows may never have been written.
+            let block = at.next_multiple_of(BLOCK_BYTES as u64) - at;
+            let length = if block == 0 { bytes.len() } else { bytes.len().min(block as usize) };
+            if let Some(found) = bytes[..length].iter().rposition(|byte| *byte != 0) {
                 last = Some(Position(at + found as u64));
             }
-            at += bytes.len() as u64;
+            at += length as u64;
             runtime::yield_if_needed().await;
         }
         Ok(last)

@@ -84,6 +84,13 @@ impl File {
         self.perform(Action::Truncate { inode: self.inode, length }).await.map(|_| ())
     }
 
+    /// The first byte from `position` on in a block that was ever written.
+    pub fn next_written(&self, position: u64) -> io::Result<Option<u64>> {
+        self.check_alive()?;
+        let mut state = self.disk.state.borrow_mut();
+        Ok(state.contents.file(self.inode)?.current().next_written(position))
+    }
+
     pub async fn length(&self) -> io::Result<u64> {
         match self.perform(Action::Length { inode: self.inode }).await? {
             Outcome::Length(length) => Ok(length),

@@ -80,6 +80,12 @@ impl Image {
         self.length
     }
 
+    /// The first byte from `position` on in a block that was ever written.
+    pub fn next_written(&self, position: u64) -> Option<u64> {
+        let (index, _) = self.blocks.range(position / BLOCK..).next()?;
+        Some(position.max(index * BLOCK)).filter(|found| *found < self.length)
+    }
+
     pub fn resize(&mut self, length: u64) {
         if length > self.length && !self.length.is_multiple_of(BLOCK) {
             let (index, kept) = (self.length / BLOCK, (self.length % BLOCK) as usize);

@@ -1,0 +1,237 @@
+//! Files and directories: direct I/O by glommio's rings, and what io_uring does not do in a thread beside.
+
+use super::blocking;
+use crate::limits::BLOCK_BYTES;
+use crate::runtime::buffer::{AlignedBuffer, BufferSlice, SharedBuffer};
+use crate::runtime::{DirectoryEntry, FileOptions};
+use crate::types::Timestamp;
+use glommio::io::{Directory, DmaFile, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A file under direct I/O.
+#[derive(Debug)]
+pub struct File {
+    file: Rc<DmaFile>,
+}
+
+impl File {
+    /// Opens or makes a file.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub async fn open(path: &Path, options: FileOptions) -> io::Result<File> {
+        let mut open = OpenOptions::new();
+        open.read(true).write(!options.read_only).create_new(options.create_new);
+        if options.sync_on_write {
+            open.custom_flags(libc::O_DSYNC);
+        }
+        let file = open.dma_open(path).await.map_err(io::Error::from)?;
+        Ok(File { file: Rc::new(file) })
+    }
+
+    /// Writes the whole buffer at a block-aligned position. On a `sync_on_write` file it is on stable
+    /// storage when this returns.
+    ///
+    /// # Errors
+    /// As write(2); part of the buffer may have been written.
+    pub async fn write_at(&self, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned write at {position}");
+        let length = buffer.len();
+        let written = self
+            .file
+            .write_rc_at(buffer.storage().clone(), position)
+            .await
+            .map_err(io::Error::from)?;
+        if written == length { Ok(()) } else { self.write_rest(buffer, position, written).await }
+    }
+
+    /// A short write is how a full device begins: go on block by block until it says why.
+    async fn write_rest(
+        &self,
+        buffer: &SharedBuffer,
+        position: u64,
+        written: usize,
+    ) -> io::Result<()> {
+        let mut at = written / BLOCK_BYTES * BLOCK_BYTES;
+        while at < buffer.len() {
+            let mut block = AlignedBuffer::allocate(BLOCK_BYTES);
+            block.as_mut_slice().copy_from_slice(&buffer[at..at + BLOCK_BYTES]);
+            let block = block.freeze();
+            let written = self
+                .file
+                .write_rc_at(block.storage().clone(), position + at as u64)
+                .await
+                .map_err(io::Error::from)?;
+            if written != BLOCK_BYTES {
+                return Err(io::Error::new(
+                    io::ErrorKind::WriteZero,
+                    "the device took part of a block",
+                ));
+            }
+            at += BLOCK_BYTES;
+        }
+        Ok(())
+    }
+
+    /// Reads up to `length` bytes at any position; fewer at the file's end.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub async fn read_at(&self, position: u64, length: usize) -> io::Result<BufferSlice> {
+        let result = self.file.read_at(position, length).await.map_err(io::Error::from)?;
+        Ok(BufferSlice::from_read(result))
+    }
+
+    /// Brings data, and the metadata needed to read it, to stable storage (fdatasync(2)).
+    ///
+    /// # Errors
+    /// As fdatasync(2). After a failure the state of what was written is unknown.
+    pub async fn sync(&self) -> io::Result<()> {
+        self.file.fdatasync().await.map_err(io::Error::from)
+    }
+
+    /// Makes the file at least `length` bytes long, with space that reads as zeros (fallocate(2)).
+    ///
+    /// # Errors
+    /// `StorageFull`, or as fallocate(2).
+    pub async fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.pre_allocate(length, false).await.map_err(io::Error::from)
+    }
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// As ftruncate(2).
+    pub async fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length).await.map_err(io::Error::from)
+    }
+
+    /// The first byte from `position` on that is not in space allocated and never written (SEEK_DATA of
+    /// lseek(2)); `None` when nothing is. A file system that cannot tell says `position` itself.
+    ///
+    /// # Errors
+    /// As lseek(2).
+    pub fn next_written(&self, position: u64) -> io::Result<Option<u64>> {
+        let offset = i64::try_from(position).map_err(io::Error::other)?;
+        // SAFETY: no memory is passed, and the descriptor is open while `self` is.
+        let found = unsafe { libc::lseek64(self.file.as_raw_fd(), offset, libc::SEEK_DATA) };
+        if let Ok(found) = u64::try_from(found) {
+            return Ok(Some(found));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ENXIO) => Ok(None),
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => Ok(Some(position)),
+            _ => Err(error),
+        }
+    }
+
+    /// # Errors
+    /// As statx(2).
+    pub async fn length(&self) -> io::Result<u64> {
+        self.file.file_size().await.map_err(io::Error::from)
+    }
+
+    /// Closes the descriptor once no operation uses it.
+    ///
+    /// # Errors
+    /// As close(2).
+    pub async fn close(self) -> io::Result<()> {
+        self.file.close_rc().await.map(drop).map_err(io::Error::from)
+    }
+}
+
+/// # Errors
+/// As unlink(2). Runs off the shard's thread: freeing a large file takes long.
+pub async fn remove_file(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::remove_file(path)).await
+}
+
+/// # Errors
+/// As rename(2).
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    blocking(move || std::fs::rename(from, to)).await
+}
+
+/// # Errors
+/// As mkdir(2).
+pub async fn create_directory_all(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::create_dir_all(path)).await
+}
+
+/// Removes a directory and all in it, off the shard's thread.
+///
+/// # Errors
+/// As unlink(2) and rmdir(2).
+pub async fn remove_directory(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(move || std::fs::remove_dir_all(path)).await
+}
+
+/// The entries of a directory, by name.
+///
+/// # Errors
+/// As readdir(3). Names that are not UTF-8 are left out: none of ours are.
+pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    let path = path.to_owned();
+    blocking(move || {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let metadata = entry.metadata()?;
+            let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH);
+            let modified = modified.map_or(0, |since| since.as_millis() as i64);
+            let is_directory = metadata.is_dir();
+            let length = if is_directory { 0 } else { metadata.len() };
+            entries.push(DirectoryEntry {
+                name,
+                is_directory,
+                length,
+                modified: Timestamp(modified),
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    })
+    .await
+}
+
+/// Brings a directory's entries to stable storage.
+///
+/// # Errors
+/// As open(2) and fsync(2).
+pub async fn sync_directory(path: &Path) -> io::Result<()> {
+    // glommio opens directories relative to none: only absolute paths are found.
+    let path = std::path::absolute(path)?;
+    let directory = Directory::open(&path).await.map_err(io::Error::from)?;
+    let synced = directory.sync().await.map_err(io::Error::from);
+    directory.close().await.map_err(io::Error::from)?;
+    synced
+}
+
+/// Readies this shard for files under `directory`. glommio finds out how a device polls with the first
+/// file that an executor opens there, and an empty one misleads it: direct reads then fail with EOPNOTSUPP.
+///
+/// # Errors
+/// The directory is not writable, or its file system has no direct I/O.
+pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
+    let path =
+        directory.join(format!(".probe-{}-{}", std::process::id(), glommio::executor().id()));
+    std::fs::write(&path, [0u8; BLOCK_BYTES])?;
+    let probed = async {
+        let file = File::open(&path, FileOptions::default()).await?;
+        let read = file.read_at(0, BLOCK_BYTES).await.map(|_| ());
+        file.close().await?;
+        read
+    }
+    .await;
+    std::fs::remove_file(&path)?;
+    probed
+}
