@@ -4,12 +4,13 @@ pub mod batch;
 pub mod consumer;
 pub mod draw;
 pub mod ledger;
+pub mod ledger_file;
 pub mod meters;
 pub mod pace;
 pub mod producer;
 pub mod stamp;
 pub mod thread;
-mod walk;
+pub mod walk;
 pub mod window;
 
 pub use stamp::STAMP_BYTES;

@@ -24,6 +24,8 @@ mod stub;
 #[cfg(not(feature = "sim"))]
 mod terminal;
 mod verdict;
+#[cfg(not(feature = "sim"))]
+mod verify;
 
 #[cfg(not(feature = "sim"))]
 use clap::{Parser, Subcommand};
@@ -44,6 +46,7 @@ struct Arguments {
 enum Command {
     Run(Box<terminal::Run>),
     Search(Box<terminal::Search>),
+    Verify(verify::Verify),
     Sink(sink::Sink),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => terminal::run(*run),
         Command::Search(search) => terminal::search(*search),
+        Command::Verify(verify) => verify::run(&verify),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),

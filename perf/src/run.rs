@@ -6,6 +6,7 @@ mod observe;
 use crate::ceilings;
 use crate::facts::{self, Broker};
 use crate::load::ledger::{self, Promised, Seen, Stream};
+use crate::load::ledger_file::LedgerFile;
 use crate::load::meters::Meters;
 use crate::load::thread::{self, Sample, Shared};
 use crate::load::window::Window;
@@ -29,6 +30,8 @@ use std::time::Duration;
 /// broker's.
 const SPIN: Duration = Duration::from_micros(200);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often the ledger is written anew, where one is asked for.
+const LEDGER_EVERY: Duration = Duration::from_millis(100);
 
 /// What is told while a run goes on.
 pub trait Watcher {
@@ -174,13 +177,15 @@ fn measure(
     }
     drop(sender);
     let mut observer = Observer::new(pid, &broker.device);
-    let counted = collect(&shared, &samples, &mut observer, watcher);
+    let mut counted = collect(&shared, &samples, &mut observer, watcher);
     let mut ended = Ended::default();
     for thread in threads {
         let outcome =
             thread.join().map_err(|error| format!("a thread of the load failed: {error}"))?;
         ended.take(outcome);
     }
+    ended.failed = ended.failed.or_else(|| counted.ledger_failed.take());
+    ended.failed = ended.failed.or(write_ledger(&shared, ended.promised.clone()).err());
     let Some(window) = shared.window.get().copied() else {
         return Err(ended.failed.unwrap_or_else(|| "the load did not start".to_string()));
     };
@@ -225,6 +230,8 @@ impl Ended {
 struct Counted {
     all: Meters,
     intervals: Vec<Interval>,
+    /// Why the ledger is older than it should be.
+    ledger_failed: Option<String>,
 }
 
 impl Counted {
@@ -245,8 +252,14 @@ fn collect(
     let mut counted = Counted::default();
     // Threads end a second almost together, but not quite.
     let mut open: BTreeMap<usize, (Meters, usize)> = BTreeMap::new();
+    let mut ledger_due = runtime::now();
     loop {
         observer.look(shared.window.get());
+        if shared.work.ledger.is_some() && runtime::now() >= ledger_due {
+            ledger_due = runtime::now() + LEDGER_EVERY;
+            let promised = shared.promised.lock().expect("nobody panics with it").clone();
+            counted.ledger_failed = write_ledger(shared, promised).err();
+        }
         match samples.recv_timeout(LOOK_EVERY) {
             Ok(Sample { interval, meters }) => {
                 let (merged, told) = open.entry(interval).or_default();
@@ -269,6 +282,12 @@ fn collect(
     }
     open.into_values().for_each(|(meters, _)| counted.end(&meters));
     counted
+}
+
+fn write_ledger(shared: &Shared, promised: HashMap<Stream, Promised>) -> Result<(), String> {
+    let Some(path) = &shared.work.ledger else { return Ok(()) };
+    let topics = shared.work.topics.clone();
+    LedgerFile::new(shared.run, topics, promised).write(path)
 }
 
 // ---------------------------------------------------------------- the report
@@ -299,7 +318,7 @@ fn report(
     mut ended: Ended,
     observer: Observer,
 ) -> Report {
-    let Counted { all, mut intervals } = counted;
+    let Counted { all, mut intervals, .. } = counted;
     for (number, interval) in intervals.iter_mut().enumerate() {
         let left = window.seconds() - interval.start_seconds;
         interval.seconds = left.min(thread::SAMPLE_EVERY.as_secs_f64());

@@ -4,7 +4,7 @@
 
 mod values;
 
-pub use values::{AcksText, Arrivals, Compression, Keys, Length, Rate, Sizes, Start};
+pub use values::{AcksText, Arrivals, Compression, Keys, Length, Rate, Sizes, Start, address};
 
 use corelog::client::{Acks, Address};
 use serde::Deserialize;
@@ -151,6 +151,9 @@ pub struct Settings {
     /// First part of the files' names [default: the label]
     #[arg(long, help_heading = "Report")]
     pub name: Option<String>,
+    /// Keep in this file what was acknowledged so far, for `corelog-perf verify`
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub ledger: Option<PathBuf>,
 }
 
 /// A checked run.
@@ -189,6 +192,7 @@ pub struct Work {
     pub threads: usize,
     pub cpus: Vec<usize>,
     pub seed: u64,
+    pub ledger: Option<PathBuf>,
 }
 
 /// Bytes at the start of a value that say whose record it is: see `load::stamp`.
@@ -215,7 +219,8 @@ impl Settings {
             rate_per_producer arrivals record_bytes records_file keys batch_bytes linger compression
             acks idempotent in_flight request_bytes consumers groups start fetch_bytes
             fetch_partition_bytes verify duration warm_up drain threads cpus seed label broker_pid
-            broker_cpus ceilings broker_version durability out name)
+            broker_cpus ceilings broker_version durability out name
+            ledger)
     }
 
     /// # Errors
@@ -233,7 +238,7 @@ impl Settings {
         };
         let bootstrap = self.bootstrap.clone().unwrap_or_else(|| vec!["127.0.0.1:9092".into()]);
         let bootstrap: Result<Vec<Address>, String> =
-            bootstrap.iter().map(|text| values::address(text)).collect();
+            bootstrap.iter().map(|text| address(text)).collect();
         let cpus = self.cpus.clone().unwrap_or_default();
         let acks = self.acks.map_or(Acks::All, |acks| acks.0);
         let work = Work {
@@ -269,6 +274,7 @@ impl Settings {
             threads: self.threads.unwrap_or(cpus.len().max(1)),
             cpus,
             seed: self.seed.unwrap_or(1),
+            ledger: self.ledger.clone(),
         };
         work.check()?;
         Ok(work)
@@ -330,6 +336,9 @@ impl Work {
         }
         if self.verify && self.consumers == 0 {
             return Err("verify = true needs consumers".to_string());
+        }
+        if self.ledger.is_some() && !(self.verify && self.producers > 0) {
+            return Err("ledger = FILE needs verify = true, and producers".to_string());
         }
         if self.records_file.is_none() && self.stamps() && self.sizes.least() < STAMP_BYTES {
             return Err(format!(

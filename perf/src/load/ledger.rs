@@ -4,27 +4,55 @@
 //! number once, in order; what is acknowledged and never comes is lost.
 
 use crate::report::model::Verified;
-use std::collections::{BTreeSet, HashMap};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Numbers missing at once that are remembered one by one.
 const MISSING_MAX: usize = 100_000;
 const EXAMPLES_MAX: usize = 10;
 
 /// Whose records: producer, topic number, partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stream {
     pub producer: u32,
     pub topic: u32,
     pub partition: i32,
 }
 
-/// What a producer knows of a stream at the end.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What a producer knows of a stream, at any moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Promised {
     /// Numbers given out.
     pub sequences: u64,
-    /// Numbers that were not acknowledged: they may be there or not.
-    pub uncertain: BTreeSet<u64>,
+    /// Numbers that are not acknowledged, from the first of a batch to after its last: they may be there or not.
+    pub unanswered: BTreeMap<u64, u64>,
+}
+
+impl Promised {
+    /// Numbers the records of a batch; the first one's number.
+    pub fn number(&mut self, records: u64) -> u64 {
+        let first = self.sequences;
+        self.sequences += records;
+        self.unanswered.insert(first, self.sequences);
+        first
+    }
+
+    /// The batch that begins with this number is acknowledged.
+    pub fn acknowledge(&mut self, first: u64) {
+        self.unanswered.remove(&first);
+    }
+
+    /// Whether an earlier batch than the one that begins with this number is not acknowledged.
+    pub fn has_unanswered_before(&self, first: u64) -> bool {
+        self.unanswered.range(..first).next().is_some()
+    }
+
+    /// Whether this record must be there.
+    fn has(&self, sequence: u64) -> bool {
+        let batch = self.unanswered.range(..=sequence).next_back();
+        sequence < self.sequences && batch.is_none_or(|(_, end)| sequence >= *end)
+    }
 }
 
 /// What one group saw of all streams.
@@ -89,10 +117,9 @@ impl Seen {
         for (stream, promised) in streams {
             let none = Progress::default();
             let progress = self.streams.get(stream).unwrap_or(&none);
-            let is_promised = |sequence: &u64| !promised.uncertain.contains(sequence);
-            let holes = progress.missing.iter().copied().filter(is_promised);
-            let tail = (progress.next..promised.sequences).filter(is_promised);
-            let lost: Vec<u64> = holes.chain(tail).collect();
+            let holes = progress.missing.iter().copied();
+            let unread = holes.chain(progress.next..promised.sequences);
+            let lost: Vec<u64> = unread.filter(|sequence| promised.has(*sequence)).collect();
             if let Some(first) = lost.first() {
                 self.verified.lost += lost.len() as u64;
                 let count = lost.len();
@@ -140,13 +167,14 @@ mod tests {
 
     const STREAM: Stream = Stream { producer: 1, topic: 0, partition: 2 };
 
-    fn check(sequences: &[u64], promised: u64, uncertain: &[u64], expect: [u64; 3]) {
+    /// `unanswered`: batches of one record.
+    fn check(sequences: &[u64], promised: u64, unanswered: &[u64], expect: [u64; 3]) {
         let mut seen = Seen::default();
         for sequence in sequences {
             seen.note(STREAM, *sequence, true);
         }
-        let uncertain = uncertain.iter().copied().collect();
-        let promised = Promised { sequences: promised, uncertain };
+        let unanswered = unanswered.iter().map(|first| (*first, first + 1)).collect();
+        let promised = Promised { sequences: promised, unanswered };
         let verdict = seen.judge(&HashMap::from([(STREAM, promised)]));
         assert_eq!([verdict.lost, verdict.duplicated, verdict.reordered], expect, "{sequences:?}");
         assert_eq!(is_clean(&verdict), expect == [0; 3]);
@@ -163,5 +191,21 @@ mod tests {
         check(&[0, 3], 4, &[1, 2], [0, 0, 0]);
         check(&[0, 3], 6, &[1, 5], [2, 0, 0]);
         check(&[0, 1, 2, 0, 1, 2], 3, &[], [0, 3, 0]);
+    }
+
+    #[test]
+    fn only_what_was_acknowledged_is_promised() {
+        let mut promised = Promised::default();
+        let batches: Vec<u64> = [3, 2, 4].into_iter().map(|n| promised.number(n)).collect();
+        assert_eq!(batches, [0, 3, 5]);
+        let kept = |promised: &Promised| (0..12).filter(|n| promised.has(*n)).collect::<Vec<_>>();
+        assert_eq!(kept(&promised), Vec::<u64>::new());
+        promised.acknowledge(3);
+        assert_eq!(kept(&promised), [3, 4]);
+        assert!(promised.has_unanswered_before(5) && !promised.has_unanswered_before(0));
+        promised.acknowledge(0);
+        assert!(!promised.has_unanswered_before(5));
+        promised.acknowledge(5);
+        assert_eq!(kept(&promised), (0..9).collect::<Vec<_>>());
     }
 }

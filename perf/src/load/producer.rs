@@ -55,7 +55,6 @@ pub struct Assignment {
 /// What it knows at the end.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub promised: HashMap<Stream, Promised>,
     pub acknowledged: u64,
     /// Why it ended before its time.
     pub failed: Option<String>,
@@ -158,6 +157,12 @@ impl Producer {
             refreshing: false,
             fatal: None,
         })
+    }
+
+    /// What each of its streams is owed, now and whenever it is looked at.
+    pub fn promised(&self) -> Vec<(Stream, Rc<RefCell<Promised>>)> {
+        let stream = |lane: &Lane| (lane.stream(self.given.number), lane.promised.clone());
+        self.lanes.iter().map(stream).collect()
     }
 
     /// Produces from the window's start to its end, then waits for what is owed, `drain` at most.
@@ -382,8 +387,7 @@ impl Producer {
         if records.is_empty() {
             return None;
         }
-        let sequence = entry.sequence;
-        entry.sequence += records.len() as u64;
+        let sequence = entry.promised.borrow_mut().number(records.len() as u64);
         self.numbered += records.len() as u64;
         Some(self.press.press(&records, planned, sequence, self.writer, wall_clock))
     }
@@ -449,7 +453,14 @@ impl Producer {
         match result {
             Err(error) if code != Some(ErrorCode::DuplicateSequenceNumber) => {
                 let mut meters = self.given.meters.borrow_mut();
-                if error.is_retriable() && batch.attempts < ATTEMPTS_MAX {
+                // After a reconnect a batch may overtake an earlier one, which then has to go first. One that
+                // follows what was acknowledged and is out of order shows a loss.
+                let is_early = code == Some(ErrorCode::OutOfOrderSequenceNumber)
+                    && self.lanes[lane]
+                        .promised
+                        .borrow()
+                        .has_unanswered_before(batch.first_sequence);
+                if (error.is_retriable() || is_early) && batch.attempts < ATTEMPTS_MAX {
                     meters.produced.retries += 1;
                     drop(meters);
                     // It goes again when the others of this partition are back, so that the order stays.
@@ -465,15 +476,15 @@ impl Producer {
                 meters.first_error.get_or_insert_with(|| error.to_string());
                 drop(meters);
                 self.failed_records += u64::from(batch.records);
-                let sequences =
-                    batch.first_sequence..batch.first_sequence + u64::from(batch.records);
-                self.lanes[lane].uncertain.extend(sequences);
                 if self.writer.identity.is_some() {
                     // Whatever follows in this partition would be out of order.
                     self.fatal = Some(error.to_string());
                 }
             }
-            _ => self.acknowledge(&batch, now),
+            _ => {
+                self.lanes[lane].promised.borrow_mut().acknowledge(batch.first_sequence);
+                self.acknowledge(&batch, now);
+            }
         }
         self.press.recycle(batch);
     }
@@ -575,18 +586,13 @@ impl Producer {
         planned.saturating_sub(self.acknowledged + self.failed_records)
     }
 
-    fn finish(mut self) -> Outcome {
+    fn finish(self) -> Outcome {
         let now = runtime::now().0;
         let left = self.backlog(now);
         self.given.backlog.set(left);
-        let mut promised = HashMap::new();
-        for lane in &mut self.lanes {
-            let stream = lane.stream(self.given.number);
-            promised.insert(stream, lane.promised());
-        }
         let unanswered = (left > 0 && self.fatal.is_none())
             .then(|| format!("{left} records were not acknowledged in time"));
-        Outcome { promised, acknowledged: self.acknowledged, failed: self.fatal.or(unanswered) }
+        Outcome { acknowledged: self.acknowledged, failed: self.fatal.or(unanswered) }
     }
 }
 

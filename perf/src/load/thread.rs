@@ -17,13 +17,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Between the moment when all are ready and the start.
 const START_AFTER: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How old the ledger that others look at may be.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
 /// What all threads of a run share.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     pub ready: AtomicUsize,
     pub window: OnceLock<Window>,
+    /// What is promised so far, a moment ago; only kept when a ledger is to be written.
+    pub promised: Mutex<HashMap<Stream, Promised>>,
 }
 
 /// What one thread counted in one stretch of the measured time; in the last one also what came later.
@@ -60,7 +64,8 @@ impl Shared {
         let read = (0..work.groups).map(|_| Default::default()).collect();
         let progress = Arc::new(Progress { read, ..Progress::default() });
         let (ready, window) = (AtomicUsize::new(0), OnceLock::new());
-        Arc::new(Shared { work, run, progress, ready, window })
+        let promised = Mutex::default();
+        Arc::new(Shared { work, run, progress, ready, window, promised })
     }
 
     pub fn intervals(&self) -> usize {
@@ -88,6 +93,8 @@ struct Thread {
     meters: Rc<RefCell<Meters>>,
     backlogs: RefCell<Vec<Rc<Cell<u64>>>>,
     lags: RefCell<Vec<Rc<Cell<u64>>>>,
+    promised: RefCell<Vec<(Stream, Rc<RefCell<Promised>>)>>,
+    has_ended: Cell<bool>,
 }
 
 /// Does a thread's share of the work.
@@ -101,6 +108,8 @@ pub async fn run(index: usize, shared: Arc<Shared>, samples: Sender<Sample>) -> 
         meters: Rc::default(),
         backlogs: RefCell::default(),
         lags: RefCell::default(),
+        promised: RefCell::default(),
+        has_ended: Cell::new(false),
     });
     let outcome = match thread.prepare().await {
         Ok((producers, consumers)) => thread.work(producers, consumers, samples).await,
@@ -143,7 +152,9 @@ impl Thread {
                 backlog,
             };
             let prepared = Producer::prepare(given).await;
-            producers.push(prepared.map_err(|error| error.to_string())?);
+            let producer = prepared.map_err(|error| error.to_string())?;
+            self.promised.borrow_mut().extend(producer.promised());
+            producers.push(producer);
         }
         let mut consumers = Vec::new();
         let members = self.work.consumers;
@@ -190,6 +201,9 @@ impl Thread {
             runtime::sleep(LOOK_EVERY).await;
         };
         let sampler = runtime::spawn(self.clone().sample(window, samples.clone()));
+        if self.work.ledger.is_some() {
+            drop(runtime::spawn(self.clone().publish()));
+        }
         let consuming: Vec<_> =
             consumers.into_iter().map(|consumer| runtime::spawn(consumer.run(window))).collect();
         let drain = self.work.drain.0;
@@ -206,7 +220,6 @@ impl Thread {
             let progress = &self.shared.progress;
             progress.acknowledged.fetch_add(ended.acknowledged, Ordering::SeqCst);
             progress.producers_ended.fetch_add(1, Ordering::SeqCst);
-            outcome.promised.extend(ended.promised);
             outcome.failed = outcome.failed.or(ended.failed);
         }
         outcome.seen = (0..self.work.groups).map(|_| Seen::default()).collect();
@@ -215,6 +228,8 @@ impl Thread {
             outcome.failed = outcome.failed.or(ended.failed);
         }
         sampler.await;
+        self.has_ended.set(true);
+        outcome.promised.extend(self.promised_so_far());
         outcome.backlog = self.backlogs.borrow().iter().map(|backlog| backlog.get()).sum();
         outcome.lag = self.lags.borrow().iter().map(|lag| lag.get()).sum();
         // What came after the end of the measured time belongs to records of that time.
@@ -228,6 +243,20 @@ impl Thread {
         let share = number as f64 / self.work.producers as f64;
         let seed = self.work.seed ^ (number as u64) << 20;
         Some(Pace::new(window.start.0, each, self.work.arrivals, share, seed))
+    }
+
+    fn promised_so_far(&self) -> Vec<(Stream, Promised)> {
+        let promised = self.promised.borrow();
+        promised.iter().map(|(stream, promised)| (*stream, promised.borrow().clone())).collect()
+    }
+
+    /// Shows others what is promised so far. What is acknowledged in it was acknowledged before it is seen.
+    async fn publish(self: Rc<Self>) {
+        while !self.has_ended.get() {
+            let promised = self.promised_so_far();
+            self.shared.promised.lock().expect("nobody panics with it").extend(promised);
+            runtime::sleep(PUBLISH_EVERY).await;
+        }
     }
 
     /// Hands over what was counted, at the end of each stretch. Whoever collects may have gone.

@@ -4,7 +4,9 @@ use crate::load::batch::Batch;
 use crate::load::draw::Drawn;
 use crate::load::ledger::{Promised, Stream};
 use corelog::client::TopicPartition;
-use std::collections::{BTreeSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 
 pub struct Lane {
     pub topic: u32,
@@ -26,9 +28,8 @@ pub struct Lane {
     pub held_until: u64,
     /// A batch was refused: nothing new leaves before all others are back.
     pub is_blocked: bool,
-    /// The next record's number.
-    pub sequence: u64,
-    pub uncertain: BTreeSet<u64>,
+    /// Numbers given out, for whoever looks.
+    pub promised: Rc<RefCell<Promised>>,
 }
 
 impl Lane {
@@ -47,8 +48,7 @@ impl Lane {
             is_held: false,
             held_until: 0,
             is_blocked: false,
-            sequence: 0,
-            uncertain: BTreeSet::new(),
+            promised: Rc::default(),
         }
     }
 
@@ -133,14 +133,5 @@ impl Lane {
 
     pub fn stream(&self, producer: u32) -> Stream {
         Stream { producer, topic: self.topic, partition: self.place.partition }
-    }
-
-    /// What consumers must have seen. Batches that never were answered are uncertain.
-    pub fn promised(&mut self) -> Promised {
-        let mut uncertain = std::mem::take(&mut self.uncertain);
-        for batch in &self.again {
-            uncertain.extend(batch.first_sequence..batch.first_sequence + u64::from(batch.records));
-        }
-        Promised { sequences: self.sequence, uncertain }
     }
 }
