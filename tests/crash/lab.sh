@@ -95,6 +95,16 @@ tell_where() {
     if command -v gdb >/dev/null; then gdb -p "$broker_pid" -batch -ex 'thread apply all backtrace' || true; fi
 }
 
+# All of its threads stand still when this returns; what they asked of the kernel goes on.
+freeze_broker() {
+    kill -STOP "$broker_pid" 2>/dev/null || failed "the broker ended by itself: $broker_log"
+    local give_up=$((SECONDS + 20))
+    while grep -h '^State:' "/proc/$broker_pid"/task/*/status 2>/dev/null | grep -qv stopped; do
+        [ $SECONDS -lt $give_up ] || failed "the broker cannot be frozen: $broker_log"
+        sleep 0.001
+    done
+}
+
 # As power loss and the OOM killer do: no chance to say anything. A broker whose disk has gone may have ended.
 kill_broker() { # may-have-ended, or nothing
     kill -KILL "$broker_pid" 2>/dev/null || [ -n "${1:-}" ] || failed "the broker ended by itself: $broker_log"
@@ -191,9 +201,10 @@ finds_loss() { # durability, data folder, port, what takes the broker down...
 }
 
 # Ends what was started, by its number.
-end_processes() {
+end_processes() { # others...
     local pid
-    for pid in $broker_pid $load_pid; do
+    for pid in $broker_pid $load_pid "$@"; do
+        [ -n "$pid" ] || continue
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
