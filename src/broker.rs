@@ -14,8 +14,8 @@ use crate::net::Server;
 use crate::probe::Probe;
 use crate::router::Services;
 use crate::runtime::{
-    self, DirectoryLock, ListenOptions, Listener, MeshPeer, PortReservation, ShardThread,
-    StopSignal,
+    self, DirectoryLock, ListenOptions, Listener, MeshPeer, PortReservation, ShardHandle,
+    ShardThread, StopSignal,
 };
 use crate::shard::Shard;
 use crate::shard::mailbox::{self, Batch};
@@ -32,6 +32,10 @@ const BACKLOG: u32 = 4096;
 const SPIN: Duration = Duration::ZERO;
 /// How often a starting shard looks whether shard 0 has the metadata.
 const START_POLL: Duration = Duration::from_millis(1);
+/// How often the main thread looks whether a shard has ended, and how long the others have to leave beside the
+/// grace for connections once one ended badly.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// How often idle producers are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_mins(10);
 
@@ -100,12 +104,33 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
             .map_err(failed(format!("cannot start the shard of CPU {}", cpus[index])))?;
         handles.push(handle);
     }
-    let outcomes: Vec<_> = handles.into_iter().map(|handle| handle.join()).collect();
-    for outcome in outcomes {
-        outcome.map_err(failed("a shard ended badly"))??;
-    }
+    let patience = config.shutdown_grace_ms + LEAVE_WITHIN;
+    await_shards(handles, patience)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for all shards to end. When one ends badly, the others are given time to leave in order, and no more: one
+/// that never came up may be what they wait for.
+fn await_shards(
+    mut handles: Vec<ShardHandle<Result<(), BrokerError>>>,
+    patience: Duration,
+) -> Result<(), BrokerError> {
+    let (mut outcome, mut left) = (Ok(()), patience);
+    while !handles.is_empty() && !left.is_zero() {
+        for ended in handles.extract_if(.., |handle| handle.is_finished()) {
+            let ended = ended.join().map_err(failed("a shard ended badly")).flatten();
+            if let Err(error) = &ended {
+                tracing::error!(%error, "a shard ended");
+            }
+            outcome = outcome.and(ended);
+        }
+        if outcome.is_err() {
+            left = left.saturating_sub(LOOK_EVERY);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    outcome
 }
 
 fn choose_cpus(config: &Config) -> Result<Vec<usize>, BrokerError> {

@@ -19,12 +19,15 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 mod files;
+mod nudge;
 
 pub use files::*;
+use nudge::Watch;
 
 // ---------------------------------------------------------------- clock, randomness
 
@@ -66,15 +69,20 @@ pub struct ShardThread {
 
 /// A started shard's thread.
 #[derive(Debug)]
-pub struct ShardHandle<T: Send + 'static>(glommio::ExecutorJoinHandle<T>);
+pub struct ShardHandle<T>(std::thread::JoinHandle<io::Result<T>>);
 
-impl<T: Send + 'static> ShardHandle<T> {
+impl<T> ShardHandle<T> {
+    /// Whether `join` would not wait.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Waits for the shard's main future to end.
     ///
     /// # Errors
     /// The executor could not start (rlimits, kernel), or its thread panicked.
     pub fn join(self) -> io::Result<T> {
-        self.0.join().map_err(io::Error::from)
+        self.0.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))
     }
 }
 
@@ -85,6 +93,10 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 const RING_ENTRIES: usize = 512;
 /// A task that runs longer than this is asked to yield.
 const PREEMPT_AFTER: Duration = Duration::from_millis(2);
+
+/// How often an executor is tried to be made while locked memory is short, and how long between.
+const MAKE_TRIES: u32 = 100;
+const MAKE_AGAIN: Duration = Duration::from_millis(20);
 
 fn executor_builder(thread: &ShardThread) -> LocalExecutorBuilder {
     let placement = thread.cpu.map_or(Placement::Unbound, Placement::Fixed);
@@ -113,39 +125,58 @@ where
     if thread.cpu.is_some() && !Path::new("/sys/devices/system/cpu").exists() {
         return Err(io::Error::other("/sys is not mounted: the CPUs are described there"));
     }
-    let main = move || {
-        let main = main();
-        with_heartbeat(main)
+    let thread = thread.clone();
+    let builder = std::thread::Builder::new().name(thread.name.clone());
+    let (tell, told) = std::sync::mpsc::channel();
+    let run = move || {
+        // Before the executor runs for the first time, its thread is watched.
+        let ready = make_executor(&thread).and_then(|made| Ok((made, Watch::begin()?)));
+        let (ready, told) = match ready {
+            Ok(ready) => (Ok(ready), Ok(())),
+            Err(error) => (Err(io::Error::from(error.kind())), Err(error)),
+        };
+        // Who started it waits for this.
+        drop(tell.send(told));
+        let (executor, watch) = ready?;
+        Ok(executor.run(async { with_heartbeat(&watch, main()).await }))
     };
-    executor_builder(thread).spawn(main).map(ShardHandle).map_err(io::Error::from)
+    let handle = builder.spawn(run)?;
+    told.recv().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))?;
+    Ok(ShardHandle(handle))
+}
+
+/// Makes an executor on this thread. The kernel frees the rings of a process that was killed some time after it is gone:
+/// who takes its place at once may find no memory to lock, and tries again for a while.
+fn make_executor(thread: &ShardThread) -> io::Result<glommio::LocalExecutor> {
+    let mut left = MAKE_TRIES;
+    loop {
+        left -= 1;
+        match executor_builder(thread).make().map_err(io::Error::from) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && left > 0 => {
+                std::thread::sleep(MAKE_AGAIN);
+            }
+            made => return made,
+        }
+    }
 }
 
 /// glommio 0.9 can park although tasks are runnable, when its preemption is asked for before any has run
-/// (glommio/glommio PR #53): a timer bounds how long such a shard sleeps.
+/// (glommio/glommio PR #53): a timer bounds how long such a shard sleeps, and `nudge` when that fails.
 const HEARTBEAT_IDLE: Duration = Duration::from_millis(10);
 const HEARTBEAT_BUSY: Duration = Duration::from_millis(1);
-/// The beat itself may be among the tasks that did not run, and then its timer is not set: others, ever slower,
-/// end the sleep. (Seen without them on a busy machine: one start in 130 never came to its end.)
-const BACKSTOPS: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_secs(2)];
-/// Tasks that run in one beat of an idle shard, this one and the faster backstop among them.
-const IDLE_TASKS_MAX: u64 = 5;
+/// Tasks that run in one beat of an idle shard, this one among them.
+const IDLE_TASKS_MAX: u64 = 4;
 
-async fn with_heartbeat<T>(main: impl Future<Output = T>) -> T {
-    drop(spawn(async {
+async fn with_heartbeat<T>(watch: &Watch, main: impl Future<Output = T>) -> T {
+    let beats = watch.beats();
+    drop(spawn(async move {
         loop {
+            beats.fetch_add(1, Ordering::Relaxed);
             // Reading the statistics begins them anew.
             let is_idle = glommio::executor().executor_stats().tasks_executed() <= IDLE_TASKS_MAX;
             sleep(if is_idle { HEARTBEAT_IDLE } else { HEARTBEAT_BUSY }).await;
         }
     }));
-    for every in BACKSTOPS {
-        drop(spawn(async move {
-            loop {
-                sleep(every).await;
-            }
-        }));
-    }
     main.await
 }
 
@@ -155,7 +186,9 @@ async fn with_heartbeat<T>(main: impl Future<Output = T>) -> T {
 /// The executor could not start.
 pub fn run_local<T>(main: impl Future<Output = T>) -> io::Result<T> {
     let thread = ShardThread { name: "corelog".into(), cpu: None, spin: Duration::ZERO };
-    Ok(executor_builder(&thread).make().map_err(io::Error::from)?.run(with_heartbeat(main)))
+    let executor = make_executor(&thread)?;
+    let watch = Watch::begin()?;
+    Ok(executor.run(with_heartbeat(&watch, main)))
 }
 
 /// The CPUs this process may run on, ascending (sched_getaffinity(2)).

@@ -185,7 +185,11 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH);
             let modified = modified.map_or(0, |since| since.as_millis() as i64);
             let is_directory = metadata.is_dir();
