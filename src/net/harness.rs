@@ -24,6 +24,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a host of a test is made.
 pub struct HostOptions {
@@ -51,30 +52,50 @@ pub struct Host {
     pub servers: Vec<Rc<Server>>,
 }
 
-fn address(shard: usize) -> SocketAddr {
+/// The port of the host's own: whichever shard accepts.
+pub fn common_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9092))
+}
+
+pub fn address(shard: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9093 + shard as u16))
 }
 
 impl Host {
     pub async fn start(options: HostOptions) -> Host {
-        create_directory_all("/data".as_ref()).await.unwrap();
-        let HostOptions { shards, config, receive_bytes_max, answer_bytes_max, tail_cache_bytes } =
-            options;
+        let log = LogOptions {
+            tail_cache_bytes: options.tail_cache_bytes,
+            ..LogOptions::new("/data".into())
+        };
+        let host = Host::start_with(options, log).await.unwrap();
+        join_all(host.servers.iter().map(|server| server.shard.opened_all())).await;
+        host
+    }
+
+    /// Starts as the broker does, with these options of each shard's log; does not wait until partitions
+    /// are open.
+    ///
+    /// # Errors
+    /// Why the broker would not start.
+    pub async fn start_with(options: HostOptions, log: LogOptions) -> Result<Host, String> {
+        create_directory_all("/data".as_ref()).await.map_err(|error| error.to_string())?;
+        let HostOptions { shards, config, receive_bytes_max, answer_bytes_max, .. } = options;
         let config = Arc::new(config);
         let ends = mailbox::ends(usize::from(shards)).into_iter();
-        let connecting = (0..shards).zip(ends).map(|(number, end)| async move {
-            let options =
-                LogOptions { tail_cache_bytes, shard: number, ..LogOptions::new("/data".into()) };
-            let log = ShardLog::new(options, Rc::new(Probe::default()));
-            log.load_recovery_points().await.unwrap();
+        let connecting = (0..shards).zip(ends).map(async |(number, end)| {
+            let log = ShardLog::new(
+                LogOptions { shard: number, ..log.clone() },
+                Rc::new(Probe::default()),
+            );
+            let loaded = log.load_recovery_points().await;
             log.start_writers();
             let shard = Shard::new(ShardId(number), shards, log);
             mailbox::connect(&shard, end).await;
-            shard
+            loaded.map(|()| shard).map_err(|error| error.to_string())
         });
-        let all = join_all(connecting).await;
-        Controller::start(&all[0], &config).await.unwrap();
-        join_all(all.iter().map(|shard| shard.opened_all())).await;
+        let all: Result<Vec<Rc<Shard>>, String> = join_all(connecting).await.into_iter().collect();
+        let all = all?;
+        Controller::start(&all[0], &config).await.map_err(|error| error.to_string())?;
         let ports: Vec<u16> = (0..shards).map(|number| address(number.into()).port()).collect();
         let ports = if Endpoints::is_per_core(&config, shards) { &ports[..] } else { &[] };
         let endpoints = Arc::new(Endpoints::new(&config, shards, 9092, ports));
@@ -92,18 +113,26 @@ impl Host {
                 fetch_bytes_max,
             };
             let server = Server::new(services, config.clone(), receive_bytes_max);
-            let listener = Listener::bind(at, ListenOptions { shared: false, backlog: 512 });
-            drop(runtime::spawn(server.clone().accept_from(listener.unwrap())));
+            for (at, shared) in [(at, false), (common_address(), true)] {
+                let listener = Listener::bind(at, ListenOptions { shared, backlog: 512 });
+                drop(runtime::spawn(server.clone().accept_from(listener.unwrap())));
+            }
             drop(runtime::spawn(server.clone().sweep()));
             server
         };
-        Host { servers: all.into_iter().map(serve).collect() }
+        Ok(Host { servers: all.into_iter().map(serve).collect() })
+    }
+
+    /// Stops as the broker does: what is in flight is answered, files are left complete.
+    pub async fn stop(&self, grace: Duration) {
+        join_all(self.servers.iter().map(|server| server.stop(grace))).await;
+        join_all(self.servers.iter().map(|server| server.shard.stop_partitions())).await;
+        join_all(self.servers.iter().map(|server| server.shard.mailbox.flushed())).await;
     }
 
     /// Connects to a shard.
     pub async fn client(&self, shard: usize) -> Client {
-        let stream = Stream::connect(address(shard)).await.unwrap();
-        Client { stream, received: BytesMut::new() }
+        Client::connect(address(shard)).await.unwrap()
     }
 
     /// Makes a topic with these settings.
@@ -146,6 +175,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn connect(address: SocketAddr) -> io::Result<Client> {
+        Ok(Client { stream: Stream::connect(address).await?, received: BytesMut::new() })
+    }
+
     pub async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let slices = [IoSlice::new(bytes)];

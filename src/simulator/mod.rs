@@ -5,11 +5,14 @@
 //! the disk; meanwhile the disk may fail, fill up, or rot. What was promised and what was seen is kept in a
 //! model, and everything that the log shows is held against it.
 //!
+//! - `broker`: the same for whole brokers, driven by clients over the network
 //! - `history`: the plan of a history and its drive
 //! - `workload`: who works on the log; `check`: what must hold after it was opened
 //! - `model`: what was promised
 //! - `damaged`: recovery of arbitrary bytes, for fuzzing
 
+#[cfg(test)]
+mod broker;
 mod check;
 pub mod damaged;
 mod dice;

@@ -1,0 +1,399 @@
+//! A history: its plan, drawn from the seed, and its drive through several lives of the broker.
+
+use super::admin::{self, Admin};
+use super::consumer::{self, Consumer};
+use super::host;
+use super::link::Link;
+use super::model::{End, Habits, Model};
+use super::producer::Producer;
+use super::world::{Now, Tally, World, tell};
+use crate::config::{Config, Endpoints, LogConfig};
+use crate::log::LogOptions;
+use crate::net::harness::{Host, HostOptions};
+use crate::runtime::sim::{
+    self, DiskOperation, DiskOptions, Effect, Fault, NetworkOptions, Simulation, SimulationOptions,
+    Stop,
+};
+use crate::runtime::{self, Instant};
+use crate::simulator::dice::Dice;
+use crate::types::Durability;
+use futures_util::future::join_all;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// No life needs more; a hang shows early.
+const STEPS_MAX: u64 = 1_000_000;
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Tries to have one request answered while connections break.
+const TRIES: usize = 30;
+
+/// What goes wrong with the disk in a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    WriteErrors,
+    SyncErrors,
+    ReadErrors,
+    OneError,
+    DiskFull,
+    SlowDisk,
+}
+
+/// One life of the broker.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    shards: u16,
+    per_core: bool,
+    end: End,
+    /// It ends once so many operations of the disk were submitted, else when its work is done.
+    cut_after: Option<u64>,
+    /// It is stopped while clients are at work.
+    stops_early: bool,
+    trouble: Trouble,
+    cut_probability: f64,
+    rounds: u64,
+}
+
+struct History {
+    dice: Dice,
+    simulation: Simulation,
+    log: LogOptions,
+    segment_bytes: u64,
+    fetch_sessions_max: usize,
+    world: Rc<World>,
+    producers: Vec<Rc<Producer>>,
+    /// The last life was stopped, and that was complete.
+    complete: Rc<Cell<bool>>,
+    /// The disk fails in some lives.
+    is_troubled: bool,
+    moves: bool,
+    breaks: bool,
+}
+
+/// Runs the history of a seed.
+///
+/// # Panics
+/// When the broker breaks a promise.
+pub fn run_history(seed: u64) -> (Tally, u64) {
+    let history = History::plan(seed);
+    let lives = 1 + history.dice.below(3);
+    for number in 0..lives {
+        let life = history.plan_life();
+        history.live(life, number);
+    }
+    // And without trouble: all that is left must be there.
+    let end = history.dice.pick(&[End::Stop, End::Kill, End::PowerLoss]);
+    let calm = Life {
+        end,
+        cut_after: None,
+        trouble: Trouble::None,
+        stops_early: false,
+        cut_probability: 0.0,
+        rounds: 3,
+        ..history.plan_life()
+    };
+    history.live(calm, lives);
+    let mut tally = *history.world.tally.borrow();
+    tally.disk_operations = history.simulation.disk().operations_submitted();
+    (tally, history.simulation.fingerprint())
+}
+
+impl History {
+    fn plan(seed: u64) -> History {
+        let dice = Dice::new(seed);
+        let is_troubled = dice.percent(35);
+        let options = SimulationOptions {
+            steps_max: STEPS_MAX,
+            stall_probability: dice.pick(&[0.0, 0.005, 0.03]),
+            network: NetworkOptions { partial_probability: 0.05, ..Default::default() },
+            ..Default::default()
+        };
+        let simulation = Simulation::with_options(seed, options);
+        let log = LogOptions {
+            writers: 1 + dice.below(3) as usize,
+            files_open_max: dice.pick(&[1, 2, 4, 64]),
+            tail_cache_bytes: dice.pick(&[4096, 20_000, 1 << 20]),
+            pending_bytes_max: dice.pick(&[30_000, 1 << 20]),
+            sealed_indexes_max: dice.pick(&[1, 4]),
+            commit_bytes_max: dice.pick(&[4096, 12_288, 65_536]),
+            recovery_scan_bytes_max: dice.pick(&[8192, 100_000, 1 << 30]),
+            index_step_bytes: dice.pick(&[4096, 30_000, 1 << 20]),
+            retention_check: Duration::from_millis(dice.pick(&[5, 50, 1000])),
+            housekeepers: 1 + dice.below(2) as usize,
+            ..LogOptions::new("/data".into())
+        };
+        let names = &NAMES[..1 + dice.below(3) as usize];
+        let habits = names.iter().map(|name| (name.to_string(), habits(&dice, is_troubled)));
+        let world = World::new(Model::new(habits.collect::<Vec<_>>().into_iter()));
+        let producers = 1 + dice.below(3);
+        let producers = (0..producers).map(|_| Rc::new(Producer::new(dice.fork()))).collect();
+        History {
+            simulation,
+            log,
+            segment_bytes: dice.pick(&[5000, 20_000, 60_000, 1 << 20]),
+            fetch_sessions_max: dice.pick(&[1000, 1000, 1, 0]),
+            world,
+            producers,
+            complete: Rc::new(Cell::new(true)),
+            is_troubled,
+            moves: dice.percent(70),
+            breaks: dice.percent(40),
+            dice,
+        }
+    }
+
+    fn plan_life(&self) -> Life {
+        let dice = &self.dice;
+        let end = dice.pick(&[End::Stop, End::Kill, End::PowerLoss, End::PowerLoss]);
+        let is_cut = end != End::Stop && dice.percent(75);
+        let trouble = match dice.below(8) {
+            _ if !self.is_troubled => Trouble::None,
+            0 => Trouble::WriteErrors,
+            1 => Trouble::SyncErrors,
+            2 => Trouble::ReadErrors,
+            3 | 4 => Trouble::OneError,
+            5 => Trouble::DiskFull,
+            6 => Trouble::SlowDisk,
+            _ => Trouble::None,
+        };
+        Life {
+            shards: if self.moves { 1 + dice.below(4) as u16 } else { 2 },
+            per_core: dice.percent(60),
+            end,
+            cut_after: is_cut.then(|| dice.pick(&[40, 150, 400])).map(|most| dice.below(most)),
+            stops_early: end == End::Stop && dice.percent(50),
+            trouble,
+            cut_probability: if self.breaks { dice.pick(&[0.0, 0.002, 0.02]) } else { 0.0 },
+            rounds: 2 + dice.below(6),
+        }
+    }
+
+    fn live(&self, life: Life, number: u64) {
+        let faults = !matches!(life.trouble, Trouble::None | Trouble::SlowDisk);
+        self.trouble(life.trouble);
+        let network = self.simulation.network();
+        let cut_probability = life.cut_probability;
+        network.set_options(NetworkOptions { cut_probability, ..network.options() });
+        self.world.now.set(Now {
+            shards: life.shards,
+            per_core: life.per_core && life.shards > 1,
+            faults,
+            cuts: cut_probability > 0.0,
+            stopping: false,
+        });
+        if self.dice.percent(15) {
+            self.simulation.step_wall_clock(self.dice.within(-600_000..600_000));
+        }
+        self.complete.set(false);
+        let body = async {
+            tell(|| format!("life {number}: {life:?}"));
+            self.work(life).await;
+        };
+        let stop = life.cut_after.map_or(Stop::At(Instant(u64::MAX)), Stop::AfterDiskOperations);
+        let finished = self.simulation.run_until(stop, body).is_some();
+        let disk = self.simulation.disk();
+        disk.heal();
+        disk.set_options(DiskOptions::default());
+        let is_complete = life.end == End::Stop && finished && self.complete.get() && !faults;
+        let loses_power = match life.end {
+            // When all is complete the power may go as well.
+            End::Stop => number.is_multiple_of(2),
+            end => end == End::PowerLoss,
+        };
+        let end = match loses_power {
+            _ if is_complete => End::Stop,
+            true => End::PowerLoss,
+            false => End::Kill,
+        };
+        if loses_power {
+            self.simulation.crash()
+        } else {
+            self.simulation.kill()
+        }
+        let mut tally = self.world.tally.borrow_mut();
+        tally.lives += 1;
+        tally.stops += u64::from(is_complete);
+        let disk_failed = faults && life.trouble != Trouble::ReadErrors;
+        self.world.model.borrow_mut().life_ended(end, disk_failed);
+    }
+
+    fn trouble(&self, trouble: Trouble) {
+        let disk = self.simulation.disk();
+        let usual = disk.options();
+        let options = match trouble {
+            Trouble::None => usual,
+            Trouble::WriteErrors => DiskOptions { write_error_probability: 0.02, ..usual },
+            Trouble::SyncErrors => DiskOptions { sync_error_probability: 0.02, ..usual },
+            Trouble::ReadErrors => DiskOptions { read_error_probability: 0.05, ..usual },
+            Trouble::DiskFull => {
+                let more = self.dice.below(400_000);
+                DiskOptions { capacity: disk.used_bytes() + more, ..usual }
+            }
+            Trouble::SlowDisk => DiskOptions { spike_probability: 0.1, ..usual },
+            Trouble::OneError => {
+                self.inject_one();
+                usual
+            }
+        };
+        disk.set_options(options);
+    }
+
+    fn inject_one(&self) {
+        let operation = self.dice.pick(&[
+            DiskOperation::Open,
+            DiskOperation::Read,
+            DiskOperation::Write,
+            DiskOperation::Sync,
+            DiskOperation::Allocate,
+            DiskOperation::Truncate,
+            DiskOperation::Rename,
+            DiskOperation::Remove,
+            DiskOperation::SyncDirectory,
+            DiskOperation::Directory,
+        ]);
+        // EIO, or ENOSPC.
+        let effect = Effect::Error(self.dice.pick(&[5, 5, 28]));
+        let skip = self.dice.below(20) as u32;
+        let paths = ["", ".log", "index", "producers", "metadata.log", "points"];
+        let path_contains = self.dice.pick(&paths).to_string();
+        self.simulation.disk().inject(Fault { operation, path_contains, skip, times: 1, effect });
+    }
+
+    fn host_options(&self, life: Life) -> HostOptions {
+        let log = LogConfig {
+            segment_bytes: self.segment_bytes,
+            retention_ms: None,
+            max_message_bytes: 24_000,
+            index_interval_bytes: 600,
+            ..LogConfig::default()
+        };
+        let config = Config {
+            endpoints: if life.per_core { Endpoints::PerCore } else { Endpoints::Shared },
+            fetch_sessions_max: self.fetch_sessions_max,
+            log,
+            ..Config::default()
+        };
+        HostOptions { shards: life.shards, config, ..HostOptions::default() }
+    }
+
+    async fn work(&self, life: Life) {
+        let faults = self.world.now.get().faults;
+        let host = match Host::start_with(self.host_options(life), self.log.clone()).await {
+            Ok(host) => Rc::new(host),
+            Err(why) => {
+                tell(|| format!("the broker does not start: {why}"));
+                assert!(faults, "the broker does not start: {why}");
+                self.world.tally.borrow_mut().failed_starts += 1;
+                return;
+            }
+        };
+        let watch = runtime::spawn(watch_places(host.clone()));
+        if !self.call_the_roll().await {
+            return;
+        }
+        let clients = self.clients(life);
+        let operating = self.operate(&host, life);
+        futures_util::future::join(join_all(clients), operating).await;
+        let stopping = self.world.now.get().stopping;
+        if !stopping {
+            consumer::audit(&self.world, &self.dice).await;
+            host::check_quiet(&host, self.log.files_open_max).await;
+            host::check_all_open(&host).await;
+        }
+        if life.end == End::Stop {
+            self.stop(&host).await;
+        }
+        drop(watch);
+    }
+
+    /// Looks what is there, before anything is asked for. False when nobody answers.
+    async fn call_the_roll(&self) -> bool {
+        let world = &self.world;
+        world.model.borrow_mut().life_begins();
+        let mut link = Link::new(world, &self.dice);
+        for _ in 0..TRIES {
+            if admin::list(&mut link, true).await.is_some() {
+                let names: Vec<String> = world.model.borrow().names.keys().cloned().collect();
+                for name in names {
+                    Admin::new(world, &name, self.dice.fork()).describe(true).await;
+                }
+                consumer::settle(&mut link).await;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn clients(&self, life: Life) -> Vec<runtime::Task<()>> {
+        let (world, dice) = (&self.world, &self.dice);
+        let mut tasks = Vec::new();
+        let names: Vec<String> = world.model.borrow().names.keys().cloned().collect();
+        for name in names {
+            let admin = Admin::new(world, &name, dice.fork());
+            tasks.push(runtime::spawn(admin.work(1 + dice.below(2 * life.rounds))));
+        }
+        for producer in &self.producers {
+            let batches = 1 + dice.below(3 * life.rounds);
+            tasks.push(runtime::spawn(producer.clone().work(world.clone(), batches)));
+        }
+        for _ in 0..1 + dice.below(2) {
+            let consumer = Consumer::new(world, dice.fork());
+            tasks.push(runtime::spawn(consumer.work(1 + dice.below(2 * life.rounds))));
+        }
+        tasks
+    }
+
+    /// Frees the disk, steps the clock, stops the broker while clients are at work.
+    async fn operate(&self, host: &Rc<Host>, life: Life) {
+        if self.dice.percent(15) {
+            runtime::sleep(Duration::from_micros(self.dice.below(10_000))).await;
+            sim::step_wall_clock(self.dice.within(-600_000..600_000));
+        }
+        if life.trouble == Trouble::DiskFull {
+            runtime::sleep(Duration::from_millis(self.dice.below(1500))).await;
+            sim::note("the operator frees space");
+            let disk = sim::disk();
+            disk.set_options(DiskOptions { capacity: u64::MAX, ..disk.options() });
+        }
+        if life.stops_early {
+            runtime::sleep(Duration::from_micros(self.dice.below(30_000))).await;
+            self.stop(host).await;
+        }
+    }
+
+    async fn stop(&self, host: &Rc<Host>) {
+        let now = self.world.now.get();
+        if now.stopping {
+            return;
+        }
+        tell(|| "the broker is stopped".to_string());
+        self.world.now.set(Now { stopping: true, ..now });
+        host.stop(Duration::from_millis(self.dice.pick(&[0, 5, 5000]))).await;
+        host::check_stopped(host, !now.faults);
+        self.complete.set(true);
+    }
+}
+
+async fn watch_places(host: Rc<Host>) {
+    loop {
+        host::check_places(&host);
+        runtime::sleep(Duration::from_micros(700)).await;
+    }
+}
+
+fn habits(dice: &Dice, is_troubled: bool) -> Habits {
+    let durability = match dice.below(10) {
+        0..7 => Durability::Fsync,
+        7..9 => Durability::Write,
+        // What a disk that fails leaves of it is anything.
+        _ if is_troubled => Durability::Write,
+        _ => Durability::Memory,
+    };
+    Habits {
+        durability,
+        changes_durability: durability != Durability::Memory && dice.percent(15),
+        retains: dice.percent(30),
+        deletes_records: dice.percent(50),
+    }
+}

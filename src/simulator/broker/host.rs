@@ -1,0 +1,92 @@
+//! What is looked at inside of the process, where no client can: where partitions are open, and what is left
+//! over when nobody works.
+
+use crate::net::harness::Host;
+use crate::runtime::{self, sim};
+use crate::shard::request::PartitionKey;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Files that are open beside those that shards hold: the metadata log.
+const FILES_BESIDE: usize = 1;
+/// How long what is in flight may take to end, in virtual time.
+const QUIET_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// At any moment: no partition is open twice, nor are two of one name.
+pub fn check_places(host: &Host) {
+    let (mut keys, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for server in &host.servers {
+        for partition in server.shard.partitions() {
+            let id = &partition.id;
+            assert!(keys.insert((id.topic_id, id.index)), "{id} is open on two shards");
+            assert!(names.insert((id.topic.clone(), id.index)), "{id} is open under two ids");
+        }
+    }
+}
+
+/// When no topic is being changed: every shard sees the same, and each partition is open on its shard and
+/// nowhere else.
+pub async fn check_all_open(host: &Host) {
+    for server in &host.servers {
+        server.shard.opened_all().await;
+    }
+    let image = host.servers[0].shard.image();
+    for server in &host.servers {
+        assert_eq!(server.shard.image().version, image.version, "shards see different facts");
+    }
+    for topic in image.topics() {
+        for (index, place) in (0..).zip(&topic.partitions) {
+            for server in &host.servers {
+                let shard = &server.shard;
+                let is_open = shard.partition(PartitionKey { topic_id: topic.id, index }).is_ok();
+                let name = &topic.name;
+                assert_eq!(is_open, shard.id == place.shard, "{name}-{index} on {}", shard.id);
+            }
+        }
+    }
+    let open: usize = host.servers.iter().map(|server| server.shard.partitions().len()).sum();
+    assert_eq!(open, image.partition_count(), "partitions are open that nobody knows");
+    check_places(host);
+}
+
+/// When all clients have left: nobody waits, nothing is pending, and few files are open.
+pub async fn check_quiet(host: &Host, files_max: usize) {
+    let until = runtime::now() + QUIET_AFTER_MAX;
+    let is_busy = || {
+        host.servers.iter().any(|server| {
+            let waiters =
+                server.shard.partitions().iter().map(|partition| partition.waiters()).sum();
+            server.connection_count().max(server.shard.log.pending_bytes()).max(waiters) > 0
+        })
+    };
+    while is_busy() && runtime::now() < until {
+        runtime::sleep(Duration::from_millis(2)).await;
+    }
+    let mut held = 0;
+    for server in &host.servers {
+        let shard = &server.shard;
+        assert_eq!(server.connection_count(), 0, "connections are left on shard {}", shard.id);
+        assert_eq!(shard.log.pending_bytes(), 0, "bytes are pending on shard {}", shard.id);
+        for partition in shard.partitions() {
+            assert_eq!(partition.waiters(), 0, "{}: somebody still waits", partition.id);
+        }
+        assert!(shard.log.files_held() <= files_max, "{} files are held", shard.log.files_held());
+        held += shard.log.files_held();
+    }
+    // Recovery points and indexes are written in the background.
+    let most = held + FILES_BESIDE + host.servers.len() * 6;
+    let open = sim::disk().files_open();
+    assert!(open <= most, "{open} files are open, {held} are held");
+}
+
+/// After a clean stop.
+pub fn check_stopped(host: &Host, is_complete: bool) {
+    for server in &host.servers {
+        let pending = server.shard.log.pending_bytes();
+        assert_eq!(pending, 0, "bytes are pending after a stop");
+    }
+    let held: usize = host.servers.iter().map(|server| server.shard.log.files_held()).sum();
+    let open = sim::disk().files_open();
+    let most = FILES_BESIDE + host.servers.len() * 2;
+    assert!(!is_complete || open <= most, "{open} files are open after a stop, {held} held");
+}

@@ -1,0 +1,25 @@
+//! Histories of whole brokers, each from a seed: several lives of a process with one to four cores over one
+//! disk, driven by clients through the simulated network.
+//!
+//! Clients outlive the broker. Each keeps to what Kafka's clients do, tells the model what it sent and was
+//! told, and holds every answer against it. A request whose answer is lost may have been done or not, and may
+//! be done late: the model allows either until the next life shows which.
+//!
+//! - `history`: the plan of a history and its drive
+//! - `host`: what is looked at inside of the process, where no client can
+//! - `link`: a client's connection; `world`: what clients share
+//! - `admin`, `producer`, `consumer`: who works on the broker
+//! - `model`: what was promised of topics; `records`: of one partition's records
+
+mod admin;
+mod consumer;
+mod history;
+mod host;
+mod link;
+mod model;
+mod producer;
+mod records;
+mod world;
+
+#[cfg(test)]
+mod tests;

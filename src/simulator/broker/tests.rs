@@ -1,0 +1,63 @@
+use super::history::run_history;
+use super::world::Tally;
+use crate::runtime::sim::for_each_seed;
+
+/// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
+const HISTORIES: u64 = 400;
+/// The histories are shared out, so that they run on several cores.
+const SHARES: u64 = 4;
+
+/// Seeds that failed once, and why.
+const KEPT: &[(u64, &str)] = &[];
+
+fn histories() -> u64 {
+    let asked = std::env::var("CORELOG_BROKER_HISTORIES").ok();
+    asked.map_or(HISTORIES, |asked| asked.parse().expect("CORELOG_BROKER_HISTORIES is a number"))
+}
+
+/// One of the shares of all histories; replayed with `CORELOG_SEED`, any of them runs that seed.
+fn check_share(share: u64) {
+    let mut tally = Tally::default();
+    let replays = std::env::var_os("CORELOG_SEED").is_some();
+    for_each_seed(histories(), |seed| {
+        if replays || seed % SHARES == share {
+            tally.add(&run_history(seed).0);
+        }
+    });
+    eprintln!("{tally:?}");
+}
+
+#[test]
+fn a_broker_keeps_its_promises_in_every_history_1() {
+    check_share(0);
+}
+
+#[test]
+fn a_broker_keeps_its_promises_in_every_history_2() {
+    check_share(1);
+}
+
+#[test]
+fn a_broker_keeps_its_promises_in_every_history_3() {
+    check_share(2);
+}
+
+#[test]
+fn a_broker_keeps_its_promises_in_every_history_4() {
+    check_share(3);
+}
+
+#[test]
+fn histories_that_failed_once_pass() {
+    for (seed, why) in KEPT {
+        eprintln!("seed {seed}: {why}");
+        run_history(*seed);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    for seed in 0..10 {
+        assert_eq!(run_history(seed), run_history(seed), "seed {seed}");
+    }
+}
