@@ -151,8 +151,29 @@ impl MetadataLog {
             next_sequence: folded.next_sequence,
             rewritten_bytes: 0,
         };
+        log.make_durable(&bytes[..folded.end], folded.last).await?;
         log.keep_reserve().await;
         Ok((log, folded.state))
+    }
+
+    /// What the last life wrote last may not be on stable storage, nor the names of the file and its
+    /// directory: they are made so before anybody is shown what they say. The last frame is written again,
+    /// because after a sync that failed the next one says nothing.
+    async fn make_durable(&mut self, bytes: &[u8], last: usize) -> Result<(), MetadataLogError> {
+        let start = last / BLOCK_BYTES * BLOCK_BYTES;
+        self.write_at(start as u64, &bytes[start..]).await?;
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let synced = runtime::sync_directory(directory).await;
+        synced.map_err(|error| MetadataLogError::io(SYNC, directory, &error))?;
+        // The directory may be as new as the log in it.
+        let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new("."));
+        match runtime::sync_directory(above).await {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                Err(MetadataLogError::io(SYNC, above, &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds records; when it returns they are on stable storage.
@@ -191,21 +212,26 @@ impl MetadataLog {
     }
 
     async fn write(&mut self, frame: &[u8]) -> Result<(), MetadataLogError> {
-        let (kept, length) = (self.tail.len(), self.tail.len() + frame.len());
-        let mut buffer = AlignedBuffer::allocate(length.next_multiple_of(BLOCK_BYTES));
-        let bytes = buffer.as_mut_slice();
-        bytes[..kept].copy_from_slice(&self.tail);
-        bytes[kept..length].copy_from_slice(frame);
-        bytes[length..].fill(0);
-        let buffer = buffer.freeze();
-        let position = self.end - kept as u64;
-        let written = self.file.write_at(&buffer, position).await;
+        let position = self.end - self.tail.len() as u64;
+        let bytes = [&self.tail, frame].concat();
+        self.write_at(position, &bytes).await?;
+        self.end += frame.len() as u64;
+        self.tail = bytes[bytes.len() / BLOCK_BYTES * BLOCK_BYTES..].to_vec();
+        Ok(())
+    }
+
+    /// Writes from a block's start, zeros behind, and syncs.
+    async fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), MetadataLogError> {
+        let length = bytes.len().next_multiple_of(BLOCK_BYTES);
+        let mut buffer = AlignedBuffer::allocate(length);
+        let (written, rest) = buffer.as_mut_slice().split_at_mut(bytes.len());
+        written.copy_from_slice(bytes);
+        rest.fill(0);
+        let written = self.file.write_at(&buffer.freeze(), position).await;
         written.map_err(|error| MetadataLogError::io("write", &self.path, &error))?;
         let synced = self.file.sync().await;
         synced.map_err(|error| MetadataLogError::io(SYNC, &self.path, &error))?;
-        self.end += frame.len() as u64;
-        self.allocated = self.allocated.max(position + buffer.len() as u64);
-        self.tail = buffer[length / BLOCK_BYTES * BLOCK_BYTES..length].to_vec();
+        self.allocated = self.allocated.max(position + length as u64);
         Ok(())
     }
 
@@ -259,15 +285,7 @@ async fn begin(path: &Path, config: &Config) -> Result<Vec<u8>, MetadataLogError
     let format = Record::Format { version: FORMAT_VERSION, cluster_id, node_id: config.node_id };
     let contents = frames(&[format], 0).concat();
     replace(path, &contents).await?;
-    // The directory may be as new as the log in it.
-    let above = path.parent().and_then(Path::parent).filter(|above| !above.as_os_str().is_empty());
-    let above = above.unwrap_or(Path::new("."));
-    match runtime::sync_directory(above).await {
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-            Err(MetadataLogError::io(SYNC, above, &error))
-        }
-        _ => Ok(contents),
-    }
+    Ok(contents)
 }
 
 async fn replace(path: &Path, contents: &[u8]) -> Result<(), MetadataLogError> {
@@ -360,6 +378,8 @@ fn frames_in(contents: &[u8]) -> i64 {
 
 struct Folded {
     state: State,
+    /// Where the last frame begins.
+    last: usize,
     /// Where the frames end.
     end: usize,
     next_sequence: i64,
@@ -368,9 +388,11 @@ struct Folded {
 }
 
 fn fold(path: &Path, bytes: &Bytes, config: &Config) -> Result<Folded, MetadataLogError> {
-    let mut folded = Folded { state: State::default(), end: 0, next_sequence: 0, is_torn: false };
+    let mut folded =
+        Folded { state: State::default(), last: 0, end: 0, next_sequence: 0, is_torn: false };
     while let Some(payload) = frame_at(bytes, folded.end, |found| found == folded.next_sequence) {
         apply_frame(path, &mut folded, &payload, config)?;
+        folded.last = folded.end;
         folded.end += FRAME_HEADER_BYTES + payload.len();
         folded.next_sequence += 1;
     }
