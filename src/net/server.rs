@@ -7,7 +7,7 @@ use crate::router::Services;
 use crate::runtime::{self, Listener};
 use crate::shard::Shard;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub struct Server {
     pub config: Arc<Config>,
     pub services: Services,
     pub(super) budget: Rc<ReceiveBudget>,
-    connections: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    /// In the order of their arrival.
+    connections: RefCell<BTreeMap<u64, Rc<ConnectionState>>>,
     next_key: Cell<u64>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     stopping: Cell<bool>,

@@ -243,15 +243,19 @@ impl Shard {
         &self,
         stays: impl Fn(&PartitionKey) -> bool,
     ) -> Vec<PartitionKey> {
-        self.opening.left.borrow().keys().filter(|key| !stays(key)).copied().collect()
+        let left = self.opening.left.borrow();
+        let mut gone: Vec<PartitionKey> = left.keys().filter(|key| !stays(key)).copied().collect();
+        gone.sort_unstable();
+        gone
     }
 
     /// The shard stops: nothing more is opened, and what is being opened is waited for.
     pub(super) async fn end_opening(self: &Rc<Self>) {
-        let left: Vec<(PartitionKey, Rc<Unopened>)> = {
+        let mut left: Vec<(PartitionKey, Rc<Unopened>)> = {
             let left = self.opening.left.borrow();
             left.iter().map(|(key, unopened)| (*key, unopened.clone())).collect()
         };
+        left.sort_unstable_by_key(|(key, _)| *key);
         for (key, unopened) in left {
             if !unopened.claimed.replace(true) {
                 self.opening.left.borrow_mut().remove(&key);

@@ -17,9 +17,12 @@ impl Shard {
         self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
     }
 
-    /// All partitions that this core owns and has opened.
+    /// All partitions that this core owns and has opened, in an order that runs repeat.
     pub fn partitions(&self) -> Vec<Rc<Partition>> {
-        self.partitions.borrow().values().cloned().collect()
+        let partitions = self.partitions.borrow();
+        let mut sorted: Vec<_> = partitions.iter().collect();
+        sorted.sort_unstable_by_key(|(key, _)| **key);
+        sorted.into_iter().map(|(_, partition)| partition.clone()).collect()
     }
 
     /// Partitions that this core owns, open or not.
@@ -42,11 +45,12 @@ impl Shard {
         for key in self.unopened_but_gone(|key| self.is_here(&image, *key)) {
             self.opened(key).await;
         }
-        let gone: Vec<PartitionKey> = {
+        let mut gone: Vec<PartitionKey> = {
             let partitions = self.partitions.borrow();
             let stays = |key: &&PartitionKey| self.is_here(&image, **key);
             partitions.keys().filter(|key| !stays(key)).copied().collect()
         };
+        gone.sort_unstable();
         for key in gone {
             self.remove_partition(&image, key).await;
         }
