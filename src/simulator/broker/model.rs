@@ -91,6 +91,7 @@ impl Topic {
 /// Who must be there, and who must not, when a request is sent.
 pub struct Roll {
     certain: BTreeMap<TopicId, usize>,
+    known: BTreeSet<TopicId>,
     gone: BTreeSet<TopicId>,
 }
 
@@ -254,8 +255,10 @@ impl Model {
 
     pub fn roll(&self) -> Roll {
         let certain = self.topics.iter().filter(|(_, topic)| topic.is_certain());
+        let known = self.topics.iter().filter(|(_, topic)| topic.known);
         let gone = self.topics.iter().filter(|(_, topic)| topic.gone);
         Roll {
+            known: known.map(|(id, _)| *id).collect(),
             certain: certain.map(|(id, topic)| (*id, topic.partitions_min)).collect(),
             gone: gone.map(|(id, _)| *id).collect(),
         }
@@ -298,7 +301,7 @@ impl Model {
                 false => topic.is_certain() && roll.certain.contains_key(id),
             };
             assert!(!must, "{} with id {id} is gone, and nobody asked for that", topic.name);
-            topic.seen_gone |= topic.known;
+            topic.seen_gone |= roll.known.contains(id);
             topic.gone |= is_first;
         }
     }

@@ -37,7 +37,8 @@ struct Stint {
 #[derive(Default)]
 struct State {
     identity: Option<(i64, i16)>,
-    sequences: BTreeMap<(TopicId, i32), i32>,
+    /// By topic, as this producer names it, and partition.
+    sequences: BTreeMap<(String, i32), i32>,
     stint: Option<Stint>,
 }
 
@@ -168,7 +169,9 @@ impl Producer {
         let mut state = self.state.borrow_mut();
         let State { identity, sequences, stint } = &mut *state;
         let stint = stint.as_mut().expect("a partition was taken");
-        let sequence = sequences.entry((stint.id, stint.index)).or_default();
+        let by_id = self.version >= TOPIC_ID_VERSION_MIN;
+        let topic = if by_id { stint.id.to_base64() } else { stint.name.clone() };
+        let sequence = sequences.entry((topic, stint.index)).or_default();
         let producer = identity.map(|(id, epoch)| (id, epoch, *sequence));
         let sent = world.compose(&self.dice, (&stint.name, stint.index), producer);
         *sequence += sent.records as i32;

@@ -126,10 +126,11 @@ impl Records {
     pub fn settle(&mut self, name: &str, end: i64) -> bool {
         self.unsettled = false;
         self.high_watermark = end;
-        if let Some((base, entry)) = self.entries.range(..end).next_back() {
-            assert!(entry.end <= end, "{name} ends at {end}, within the batch at {base}");
-        }
-        let lost = self.entries.split_off(&end);
+        // When all that was not deleted is gone, the log goes on where the deletion ended, wherever that is.
+        let cut = self.entries.range(..end).next_back().filter(|(_, entry)| entry.end > end);
+        let cut = cut.map(|(base, _)| *base);
+        assert!(cut.is_none() || end == self.deleted, "{name} ends at {end}, within {cut:?}");
+        let lost = self.entries.split_off(&cut.unwrap_or(end));
         for entry in lost.values() {
             self.places.remove(&entry.sent.id);
         }
