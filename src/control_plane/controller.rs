@@ -13,6 +13,7 @@ use super::state::State;
 use crate::config::Config;
 use crate::limits::{CONTROL_GROUP_MAX, PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
 use crate::log;
+use crate::log::planted::{self, Bug};
 use crate::runtime;
 use crate::shard::Shard;
 use crate::shard::control::{
@@ -201,7 +202,9 @@ impl Worker {
         apply(&mut self.state, &self.config, &records);
         let moved = self.place_anew();
         apply(&mut self.state, &self.config, &moved);
-        records.extend(moved);
+        if !planted::is(Bug::ForgetPlaces) {
+            records.extend(moved);
+        }
         let log = self.log.as_mut().expect("just opened");
         if !records.is_empty() {
             log.append(&records).await?;
@@ -375,7 +378,14 @@ impl Worker {
 
     fn take_up(&mut self, record: Record, is_visible: bool, change: &mut Change) {
         self.state.apply(&record, &self.config).expect("checked against the state");
-        change.records.push(record);
+        let is_forgotten = match record {
+            Record::Ids(_) => planted::is(Bug::ForgetProducerIds),
+            Record::LogStart { .. } => planted::is(Bug::ForgetLogStart),
+            _ => false,
+        };
+        if !is_forgotten {
+            change.records.push(record);
+        }
         change.is_visible |= is_visible;
     }
 

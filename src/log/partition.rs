@@ -8,6 +8,7 @@ use super::config::LogConfig;
 use super::fault::{FaultKind, LogFault};
 use super::index::SegmentIndex;
 use super::maintenance::{Housekeeping, Recovery};
+use super::planted::{self, Bug};
 use super::producers::{ProducerState, SequenceError, StoredBatch, Verdict};
 use super::recovery_points::RecoveryPoint;
 use super::segment::{self, Segment};
@@ -227,7 +228,10 @@ impl Partition {
         directory: PathBuf,
         state: State,
     ) -> Rc<Partition> {
-        let number = shard.next_partition_number();
+        let number = match planted::is(Bug::ReuseFileIdentity) {
+            true => u64::from(crc32fast::hash(id.to_string().as_bytes())),
+            false => shard.next_partition_number(),
+        };
         let state = RefCell::new(state);
         let watch = WatchList::default();
         let partition =
@@ -512,7 +516,9 @@ impl Partition {
         drop(state);
         self.shard.forget_cached_of(self.number);
         self.watch.wake_all();
-        self.shard.files.remove_partition(self.number);
+        if !planted::is(Bug::ReuseFileIdentity) {
+            self.shard.files.remove_partition(self.number);
+        }
     }
 
     /// Waits until nobody works on the files and nothing is pending.

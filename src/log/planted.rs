@@ -30,9 +30,41 @@ pub enum Bug {
     SkipSyncOfPoint,
     /// The index of a segment is believed whatever it says.
     TrustIndex,
+
+    /// A partition that has moved is opened by the shard beside its own as well.
+    OpenMovedTwice,
+    /// Partitions are placed anew, and nobody writes down where.
+    ForgetPlaces,
+    /// Changes of metadata are acknowledged before they are synced.
+    SkipSyncOfMetadata,
+    /// A start shows what it finds in the metadata log before it is durable.
+    SkipSyncOfFoundMetadata,
+    /// A partition's open files are known by its name, and kept when it is deleted.
+    ReuseFileIdentity,
+    /// The folder of a deleted topic is taken for that of a new one of its name.
+    KeepStrayFolder,
+    /// Batches that wait for a partition to be opened are appended newest first.
+    TurnEarlyAppends,
+    /// Producer ids that were given out are not written down.
+    ForgetProducerIds,
+    /// A raised log start is not written down.
+    ForgetLogStart,
 }
 
 impl Bug {
+    /// Those that only a whole broker shows.
+    pub const OF_BROKERS: [Bug; 9] = [
+        Bug::OpenMovedTwice,
+        Bug::ForgetPlaces,
+        Bug::SkipSyncOfMetadata,
+        Bug::SkipSyncOfFoundMetadata,
+        Bug::ReuseFileIdentity,
+        Bug::KeepStrayFolder,
+        Bug::TurnEarlyAppends,
+        Bug::ForgetProducerIds,
+        Bug::ForgetLogStart,
+    ];
+
     pub const ALL: [Bug; 13] = [
         Bug::AcknowledgeBeforeWrite,
         Bug::SkipDirectorySync,

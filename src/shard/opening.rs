@@ -6,6 +6,7 @@ use super::Shard;
 use super::image::{MetadataImage, Topic};
 use super::request::{PartitionError, PartitionKey};
 use super::serve::AppendTicket;
+use crate::log::planted::{self, Bug};
 use crate::runtime::{self, Instant, Wakers};
 use crate::types::Timestamp;
 use bytes::Bytes;
@@ -87,7 +88,10 @@ impl Shard {
         let mut keys: Vec<(Option<Timestamp>, PartitionKey)> = Vec::new();
         for topic in image.topics() {
             for (index, place) in topic.partitions.iter().enumerate() {
-                if place.shard != self.id {
+                let beside = (place.shard.0 + 1) % self.shards == self.id.0;
+                let is_moved = beside && place.leader_epoch > 0;
+                let is_planted = is_moved && planted::is(Bug::OpenMovedTwice);
+                if place.shard != self.id && !is_planted {
                     continue;
                 }
                 let index = i32::try_from(index).expect("bounded by TOPIC_PARTITIONS_MAX");
@@ -169,7 +173,11 @@ impl Shard {
         partition.set_config(unopened.topic.borrow().log_config.clone());
         self.partitions.borrow_mut().insert(key, partition);
         self.opening.left.borrow_mut().remove(&key);
-        for (batch, early) in unopened.early.take() {
+        let mut early = unopened.early.take();
+        if planted::is(Bug::TurnEarlyAppends) {
+            early.make_contiguous().reverse();
+        }
+        for (batch, early) in early {
             early.dispatch(self.append_here(key, batch));
         }
         unopened.opened.wake_all();

@@ -4,6 +4,7 @@
 
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
+use crate::log::planted::{self, Bug};
 use crate::log::segment;
 use crate::log::small_file;
 use crate::runtime;
@@ -72,7 +73,10 @@ impl Partition {
             Some(id) => id != self.id.topic_id.to_base64(),
             None => self.has_segments().await.map_err(fault)?,
         };
-        if is_stray && let Some(kept) = self.move_away(STRAY_SUFFIX).await.map_err(fault)? {
+        if is_stray
+            && !planted::is(Bug::KeepStrayFolder)
+            && let Some(kept) = self.move_away(STRAY_SUFFIX).await.map_err(fault)?
+        {
             let kept = kept.display();
             tracing::warn!(partition = %self.id, %kept, "a folder in the way was set aside");
         }

@@ -41,9 +41,13 @@ impl Admin {
                 self.create().await;
                 continue;
             }
+            let deletes = {
+                let model = self.link.world.model.borrow();
+                self.dice.percent(model.names[&self.name].habits.deletes_percent)
+            };
             match self.dice.below(14) {
-                0 => self.delete().await,
-                1 | 2 => self.add_partitions().await,
+                _ if deletes => self.delete().await,
+                0..3 => self.add_partitions().await,
                 3..6 => self.alter().await,
                 6 | 7 => self.describe(false).await,
                 8..11 => self.delete_records().await,

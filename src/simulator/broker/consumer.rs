@@ -32,6 +32,8 @@ struct Want {
     offset: i64,
     /// The session does not know this offset.
     is_news: bool,
+    /// As it was last asked for; a session keeps it.
+    bytes_max: i32,
     floor: Floor,
     must: bool,
 }
@@ -45,10 +47,10 @@ struct Limits {
     partition_bytes_max: i32,
 }
 
-impl Limits {
-    /// All that there is fits.
-    fn is_all(self) -> bool {
-        self.bytes_max == i32::MAX && self.partition_bytes_max == i32::MAX
+impl Want {
+    /// All that there is fits into the answer.
+    fn is_all(&self, limits: Limits) -> bool {
+        limits.bytes_max == i32::MAX && self.bytes_max == i32::MAX
     }
 }
 
@@ -132,7 +134,16 @@ impl Consumer {
                 _ => self.dice.within(floor.log_start..floor.high_watermark + 1),
             };
             let name = model.name_of(id);
-            self.wants.push(Want { id, index, name, offset, is_news: true, floor, must: false });
+            self.wants.push(Want {
+                id,
+                index,
+                name,
+                offset,
+                is_news: true,
+                bytes_max: 0,
+                floor,
+                must: false,
+            });
         }
     }
 
@@ -147,7 +158,7 @@ impl Consumer {
         let is_incremental = self.session.is_some_and(|session| session.epoch > 0);
         let mut topics: BTreeMap<TopicId, FetchTopic> = BTreeMap::new();
         for want in self.wants.iter_mut().filter(|want| want.is_news || !is_incremental) {
-            want.is_news = false;
+            (want.is_news, want.bytes_max) = (false, limits.partition_bytes_max);
             let topic = topics.entry(want.id).or_insert_with(|| FetchTopic {
                 topic: want.name.as_str().into(),
                 topic_id: want.id,
@@ -210,7 +221,7 @@ impl Consumer {
                     let name = format!("{}-{}", want.name, want.index);
                     assert!(is_incremental, "{name} is missing from an answer");
                     let has_more = want.floor.high_watermark > want.offset;
-                    let is_all = limits.is_all() && same.is_some() && want.must;
+                    let is_all = want.is_all(limits) && same.is_some() && want.must;
                     assert!(!(has_more && is_all), "{name}: no news at {}", want.offset);
                 }
             }
@@ -278,7 +289,7 @@ impl Consumer {
                 assert_eq!(data.last_stable_offset, data.high_watermark, "{name}");
                 let next = model.read((id, index), want.floor, ends, offset, records);
                 let is_lazy = model.habits(id).durability == Durability::Memory;
-                let is_all = limits.is_all() && !is_lazy;
+                let is_all = want.is_all(limits) && !is_lazy;
                 let has_more = want.floor.high_watermark > offset;
                 assert!(
                     !(is_all && has_more && records.is_empty()),
@@ -413,8 +424,16 @@ pub async fn audit(world: &Rc<World>, dice: &Dice) {
         let (Some(start), Some(end)) = (start, end) else { continue };
         let name = world.model.borrow().name_of(id);
         let floor = Floor { high_watermark: 0, log_start: 0 };
-        let want = Want { id, index, name, offset: start, is_news: true, floor, must: true };
-        consumer.wants = vec![want];
+        consumer.wants = vec![Want {
+            id,
+            index,
+            name,
+            offset: start,
+            is_news: true,
+            bytes_max: i32::MAX,
+            floor,
+            must: true,
+        }];
         for _ in 0..1000 {
             if !consumer.turn(ALL).await || consumer.wants.is_empty() {
                 break;

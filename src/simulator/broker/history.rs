@@ -395,5 +395,6 @@ fn habits(dice: &Dice, is_troubled: bool) -> Habits {
         changes_durability: durability != Durability::Memory && dice.percent(15),
         retains: dice.percent(30),
         deletes_records: dice.percent(50),
+        deletes_percent: dice.pick(&[1, 7, 30]),
     }
 }

@@ -29,6 +29,8 @@ pub struct Habits {
     pub retains: bool,
     /// Records are deleted.
     pub deletes_records: bool,
+    /// How often what is done is the topic's deletion, of a hundred times.
+    pub deletes_percent: u64,
 }
 
 impl Habits {
@@ -428,6 +430,8 @@ impl Model {
             let sent = self.find(&name, &header, &served);
             let meant = format!("{}-{}", sent.topic, sent.index);
             assert_eq!(meant, name, "{name}: batch {} was meant for another", sent.id);
+            let same = sent.id_of_topic.is_none_or(|meant| meant == id);
+            assert!(same, "{name}: batch {} was meant for a topic of this name before", sent.id);
             let epoch = header.leader_epoch;
             assert!(epoch <= epoch_max, "{name}: epoch {epoch}, the last is {epoch_max}");
             next = header.next_offset().0;

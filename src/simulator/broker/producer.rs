@@ -170,10 +170,11 @@ impl Producer {
         let State { identity, sequences, stint } = &mut *state;
         let stint = stint.as_mut().expect("a partition was taken");
         let by_id = self.version >= TOPIC_ID_VERSION_MIN;
-        let topic = if by_id { stint.id.to_base64() } else { stint.name.clone() };
+        let id = by_id.then_some(stint.id);
+        let topic = id.map_or_else(|| stint.name.clone(), |id| id.to_base64());
         let sequence = sequences.entry((topic, stint.index)).or_default();
         let producer = identity.map(|(id, epoch)| (id, epoch, *sequence));
-        let sent = world.compose(&self.dice, (&stint.name, stint.index), producer);
+        let sent = world.compose(&self.dice, (id, &stint.name, stint.index), producer);
         *sequence += sent.records as i32;
         stint.unresolved.push_back(sent);
     }

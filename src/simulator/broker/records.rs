@@ -1,5 +1,6 @@
 //! What is known of one partition's records: which batch lies where, and how far the log must reach.
 
+use crate::types::TopicId;
 use crate::wire::batch::{self, BatchHeader};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,7 +11,8 @@ pub struct Sent {
     pub id: u64,
     pub bytes: Vec<u8>,
     pub records: i64,
-    /// The partition that it was meant for, in whatever topic of that name.
+    /// The partition that it was meant for: by the topic's id, or in whatever topic of that name.
+    pub id_of_topic: Option<TopicId>,
     pub topic: String,
     pub index: i32,
 }

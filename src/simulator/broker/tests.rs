@@ -1,6 +1,8 @@
 use super::history::run_history;
 use super::world::Tally;
+use crate::log::planted::{Bug, plant};
 use crate::runtime::sim::for_each_seed;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
 const HISTORIES: u64 = 400;
@@ -59,5 +61,22 @@ fn histories_that_failed_once_pass() {
 fn the_same_seed_gives_the_same_history() {
     for seed in 0..10 {
         assert_eq!(run_history(seed), run_history(seed), "seed {seed}");
+    }
+}
+
+/// A planted bug is found within so many histories. (That they pass without it, others check.)
+fn check_found(bug: Bug, histories: u64) {
+    plant(Some(bug));
+    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run_history(*seed))).is_err();
+    let found = (0..histories).find(fails);
+    plant(None);
+    eprintln!("{bug:?} is found by seed {found:?}");
+    assert!(found.is_some(), "{bug:?} is not found in {histories} histories");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::OF_BROKERS {
+        check_found(bug, 1000);
     }
 }

@@ -4,7 +4,7 @@ use super::model::Model;
 use super::records::Sent;
 use crate::runtime::{self, sim};
 use crate::simulator::dice::Dice;
-use crate::types::Timestamp;
+use crate::types::{Timestamp, TopicId};
 use crate::wire::ErrorCode;
 use crate::wire::batch::testing;
 use std::cell::{Cell, RefCell};
@@ -79,7 +79,7 @@ impl World {
     pub fn compose(
         &self,
         dice: &Dice,
-        (topic, index): (&str, i32),
+        (id_of_topic, topic, index): (Option<TopicId>, &str, i32),
         producer: testing::Producer,
     ) -> Rc<Sent> {
         let id = self.batches_made.get();
@@ -91,7 +91,8 @@ impl World {
             (0..records).map(|record| if record == 0 { &value[..] } else { &value[..8] }).collect();
         let time = runtime::wall_clock().0 - dice.pick(&[0, 0, 0, 5, 2000]);
         let bytes = testing::batch(&values, Timestamp(time), producer);
-        let sent = Rc::new(Sent { id, bytes, records, topic: topic.to_string(), index });
+        let sent =
+            Rc::new(Sent { id, bytes, records, id_of_topic, topic: topic.to_string(), index });
         self.model.borrow_mut().register(&sent);
         self.tally.borrow_mut().batches += 1;
         sent
