@@ -273,6 +273,10 @@ impl Model {
         for (name, id, epochs) in list {
             assert!(names.insert(name), "{name} is listed twice");
             assert!(!roll.gone.contains(id), "{name} with id {id} is listed after its deletion");
+            if self.topics.get(id).is_some_and(|topic| topic.gone) {
+                // It was deleted while this was asked.
+                continue;
+            }
             self.discover(name, *id);
             let most = self.names[name].partitions_asked;
             let topic = self.topics.get_mut(id).expect("just discovered");
