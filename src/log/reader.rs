@@ -171,6 +171,8 @@ impl Partition {
                     found.bytes += slice.len();
                     wish.bytes_max -= slice.len().min(wish.bytes_max);
                     found.slices.push(slice);
+                    // What was committed since this read began may have been read as well.
+                    found.high_watermark = found.high_watermark.max(next);
                     (wish.from, wish.first_whole) = (next, false);
                 }
                 Step::TooLarge => break,
