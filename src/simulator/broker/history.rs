@@ -254,7 +254,7 @@ impl History {
         ]);
         // EIO, or ENOSPC.
         let effect = Effect::Error(self.dice.pick(&[5, 5, 28]));
-        let skip = self.dice.below(20) as u32;
+        let skip = self.dice.below(self.dice.pick(&[1, 4, 20])) as u32;
         let paths = ["", ".log", "index", "producers", "metadata.log", "points"];
         let path_contains = self.dice.pick(&paths).to_string();
         self.simulation.disk().inject(Fault { operation, path_contains, skip, times: 1, effect });
