@@ -38,6 +38,15 @@ struct Want {
     must: bool,
 }
 
+/// What a consumer does after what it was told of a partition.
+enum Next {
+    GoOn,
+    /// What it asked for is not there any more.
+    BeginAnew,
+    TryLater,
+    ChooseOthers,
+}
+
 /// Limits of one fetch.
 #[derive(Clone, Copy)]
 struct Limits {
@@ -267,6 +276,27 @@ impl Consumer {
         limits: Limits,
         data: &PartitionData,
     ) {
+        match self.judge(at, reached, limits, data) {
+            Next::GoOn => {}
+            Next::ChooseOthers => self.choose(),
+            Next::TryLater => runtime::sleep(Duration::from_millis(5)).await,
+            Next::BeginAnew => {
+                let Want { id, index, .. } = self.wants[at];
+                let start = look_up(&mut self.link, (id, index), EARLIEST).await;
+                let want = &mut self.wants[at];
+                (want.offset, want.is_news) = (start.unwrap_or(0), true);
+            }
+        }
+    }
+
+    /// Holds what is said of a partition against the model.
+    fn judge(
+        &mut self,
+        at: usize,
+        reached: Option<TopicId>,
+        limits: Limits,
+        data: &PartitionData,
+    ) -> Next {
         let world = self.link.world.clone();
         let want = &mut self.wants[at];
         let (id, index, offset) = (want.id, want.index, want.offset);
@@ -289,39 +319,33 @@ impl Consumer {
                 assert_eq!(data.last_stable_offset, data.high_watermark, "{name}");
                 let next = model.read((id, index), want.floor, ends, offset, records);
                 let is_lazy = model.habits(id).durability == Durability::Memory;
-                let is_all = want.is_all(limits) && !is_lazy;
+                let must_give = want.is_all(limits) && !is_lazy;
                 let has_more = want.floor.high_watermark > offset;
                 assert!(
-                    !(is_all && has_more && records.is_empty()),
+                    !(must_give && has_more && records.is_empty()),
                     "{name}: nothing is served at {offset} below {:?}",
                     want.floor
                 );
-                want.is_news = next != offset;
-                want.offset = next;
+                (want.is_news, want.offset) = (next != offset, next);
+                Next::GoOn
             }
             // By name, of a topic that is another now.
-            ErrorCode::None => want.must = false,
+            ErrorCode::None => {
+                want.must = false;
+                Next::GoOn
+            }
             ErrorCode::OffsetOutOfRange => {
                 let retains = model.habits(id).retains;
                 let asked = model.records(id, index).delete_asked();
                 let is_allowed = !must || retains || offset < asked;
                 let is_beyond = offset > want.floor.high_watermark;
                 assert!(is_allowed || is_beyond, "{name}: {offset} is out of range");
-                drop(model);
-                let start = look_up(&mut self.link, (id, index), EARLIEST).await;
-                let want = &mut self.wants[at];
-                (want.offset, want.is_news) = (start.unwrap_or(0), true);
+                Next::BeginAnew
             }
             code => {
-                let may_fail = model.is_rotten(id);
-                let is_gone = model.topics[&id].gone;
-                drop(model);
+                let (may_fail, is_gone) = (model.is_rotten(id), model.topics[&id].gone);
                 world.expect_error(&name, code, must, may_fail);
-                if is_gone {
-                    self.choose();
-                } else {
-                    runtime::sleep(Duration::from_millis(5)).await;
-                }
+                if is_gone { Next::ChooseOthers } else { Next::TryLater }
             }
         }
     }
