@@ -52,6 +52,8 @@ struct Life {
     stops_early: bool,
     trouble: Trouble,
     cut_probability: f64,
+    /// Bits to turn over before it begins.
+    rot: u64,
     rounds: u64,
 }
 
@@ -69,6 +71,7 @@ struct History {
     is_troubled: bool,
     moves: bool,
     breaks: bool,
+    rots: bool,
 }
 
 /// Runs the history of a seed.
@@ -90,6 +93,7 @@ pub fn run_history(seed: u64) -> (Tally, u64) {
         trouble: Trouble::None,
         stops_early: false,
         cut_probability: 0.0,
+        rot: 0,
         rounds: 3,
         ..history.plan_life()
     };
@@ -139,6 +143,7 @@ impl History {
             is_troubled,
             moves: dice.percent(70),
             breaks: dice.percent(40),
+            rots: dice.percent(10),
             dice,
         }
     }
@@ -165,12 +170,14 @@ impl History {
             stops_early: end == End::Stop && dice.percent(50),
             trouble,
             cut_probability: if self.breaks { dice.pick(&[0.0, 0.002, 0.02]) } else { 0.0 },
+            rot: if self.rots && dice.percent(50) { 1 + dice.below(3) } else { 0 },
             rounds: 2 + dice.below(6),
         }
     }
 
     fn live(&self, life: Life, number: u64) {
         let faults = !matches!(life.trouble, Trouble::None | Trouble::SlowDisk);
+        self.rot(life.rot);
         self.trouble(life.trouble);
         let network = self.simulation.network();
         let cut_probability = life.cut_probability;
@@ -258,6 +265,29 @@ impl History {
         let paths = ["", ".log", "index", "producers", "metadata.log", "points"];
         let path_contains = self.dice.pick(&paths).to_string();
         self.simulation.disk().inject(Fault { operation, path_contains, skip, times: 1, effect });
+    }
+
+    /// Turns bits over in segments and their indexes.
+    fn rot(&self, bits: u64) {
+        let disk = self.simulation.disk();
+        let is_chosen = |file: &String| file.ends_with(".log") || file.ends_with("index");
+        for _ in 0..bits {
+            let files: Vec<String> = disk.files().into_iter().filter(is_chosen).collect();
+            let files: Vec<&String> =
+                files.iter().filter(|f| !f.ends_with("metadata.log")).collect();
+            if files.is_empty() {
+                return;
+            }
+            let file = self.dice.pick(&files);
+            let length = disk.read_file(file).expect("it was listed").len() as u64;
+            if length > 0 {
+                let position = self.dice.below(length);
+                disk.flip_bit(file, position, self.dice.below(8) as u8).expect("it is there");
+                let folder = file.rsplit('/').nth(1).expect("it is in a partition's folder");
+                let name = folder.split('-').next().expect("folders begin with the topic's name");
+                self.world.model.borrow_mut().rot(name);
+            }
+        }
     }
 
     fn host_options(&self, life: Life) -> HostOptions {

@@ -60,7 +60,8 @@ pub struct Name {
     pub deletes_sent: usize,
     partitions_asked: usize,
     ids_seen: usize,
-    /// A disk that failed may have lost what was not synced, for good.
+    /// A disk that failed may have lost what was not synced, for good, or bits were turned over: what is left
+    /// is anything, but never wrong.
     pub rotten: bool,
 }
 
@@ -347,6 +348,14 @@ impl Model {
             let name = &self.names[&topic.name];
             let may_lose = name.habits.may_lose(end) || name.rotten;
             topic.records.values_mut().for_each(|records| records.life_ended(may_lose));
+        }
+    }
+
+    /// Bits of this name's files were turned over.
+    pub fn rot(&mut self, name: &str) {
+        self.name_mut(name).rotten = true;
+        for topic in self.alive(name) {
+            topic.records.values_mut().for_each(|records| records.life_ended(true));
         }
     }
 

@@ -306,6 +306,7 @@ impl Producer {
                 let is_excused = stint.is_blemished
                     || world.now.get().faults
                     || !habits.is_strict()
+                    || model.is_rotten(stint.id)
                     || !must
                     || deletes_sent > stint.deletes_sent;
                 assert!(is_excused, "{name}: batch {} is refused as out of order", sent.id);
