@@ -574,7 +574,8 @@ impl Partition {
             None => (empty, ProducerState::default(), false),
         };
         let first = segments.first().expect("a log has a segment").base;
-        state.log_start = log_start.max(first).min(next);
+        // DeleteRecords may have raised it while the files were read anew.
+        state.log_start = state.log_start.max(log_start).max(first).min(next);
         state.segments = segments.into();
         state.producers = producers;
         (state.next_offset, state.committed) = (next, next);
