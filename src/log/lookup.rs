@@ -27,14 +27,31 @@ impl Partition {
         self.check_range(log_start)?;
         let from = from.max(log_start);
         for base in self.segments_from(from) {
-            let Some((end, index)) = self.index_of(base).await? else { continue };
-            let found = self.find_in_segment(base, end, &index, timestamp, from).await?;
-            if let Some((position, length)) = found {
-                let file = self.open_for_reading(base).await?;
-                return Ok(Some(self.read_exactly(&file, base, position, length).await?));
+            match self.read_by_time(base, timestamp, from).await {
+                Ok(None) => {}
+                // Retention took it in the meantime.
+                Err(_) if !self.has_segment(base) => {}
+                found => return Ok(found?),
             }
         }
         Ok(None)
+    }
+
+    async fn read_by_time(
+        self: &Rc<Self>,
+        base: Offset,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Result<Option<BufferSlice>, LogFault> {
+        let Some((end, index)) = self.index_of(base).await? else { return Ok(None) };
+        let found = self.find_in_segment(base, end, &index, timestamp, from).await?;
+        let Some((position, length)) = found else { return Ok(None) };
+        let file = self.open_for_reading(base).await?;
+        Ok(Some(self.read_exactly(&file, base, position, length).await?))
+    }
+
+    fn has_segment(&self, base: Offset) -> bool {
+        self.state.borrow().segments.iter().any(|segment| segment.base == base)
     }
 
     /// The committed batch with the largest timestamp; the earliest of several.
@@ -46,22 +63,34 @@ impl Partition {
         self.check_range(log_start)?;
         let mut max = Timestamp::NONE;
         for base in self.segments_from(log_start) {
-            let Some((end, _)) = self.index_of(base).await? else { continue };
-            let known = {
-                let state = self.state.borrow();
-                let segment = state.segments.iter().find(|segment| segment.base == base);
-                segment.and_then(|segment| segment.max_timestamp)
-            };
-            max = max.max(match known {
-                Some((time, offset)) if offset >= log_start => time,
-                // The segment's largest time lies before the log's start.
-                _ => self.max_time_from(base, end, log_start).await?,
-            });
+            match self.max_time_of(base, log_start).await {
+                Err(_) if !self.has_segment(base) => {}
+                time => max = max.max(time?),
+            }
         }
         if max.0 < 0 {
             return Ok(None);
         }
         self.find_batch_by_time(max, log_start).await
+    }
+
+    /// The largest time in a segment from an offset on.
+    async fn max_time_of(
+        self: &Rc<Self>,
+        base: Offset,
+        log_start: Offset,
+    ) -> Result<Timestamp, LogFault> {
+        let Some((end, _)) = self.index_of(base).await? else { return Ok(Timestamp::NONE) };
+        let known = {
+            let state = self.state.borrow();
+            let segment = state.segments.iter().find(|segment| segment.base == base);
+            segment.and_then(|segment| segment.max_timestamp)
+        };
+        match known {
+            Some((time, offset)) if offset >= log_start => Ok(time),
+            // The segment's largest time lies before the log's start.
+            _ => self.max_time_from(base, end, log_start).await,
+        }
     }
 
     /// Base offsets of the segments that may hold `log_start` or later.
