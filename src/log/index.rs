@@ -186,16 +186,16 @@ impl SegmentIndex {
 
     /// Reads both files' contents back. Entries that do not ascend, or lie outside the segment, mean
     /// that the index is damaged or belongs to something else: `None`, and the caller rebuilds it.
-    /// Trailing all-zero entries are what Kafka preallocated and are ignored.
+    /// Trailing zeros are what Kafka preallocated, or our own last block's rest, and are ignored.
     pub fn decode(
         base: Offset,
         offsets: &[u8],
         times: &[u8],
         segment_bytes: u64,
     ) -> Option<SegmentIndex> {
-        if !offsets.len().is_multiple_of(OFFSET_ENTRY_BYTES)
-            || !times.len().is_multiple_of(TIME_ENTRY_BYTES)
-        {
+        let (times, rest) = times.split_at(times.len() / TIME_ENTRY_BYTES * TIME_ENTRY_BYTES);
+        let is_padded = rest.iter().all(|byte| *byte == 0);
+        if !offsets.len().is_multiple_of(OFFSET_ENTRY_BYTES) || !is_padded {
             return None;
         }
         let mut index = SegmentIndex::new(base);
@@ -293,6 +293,17 @@ mod tests {
         back.since_entry = index.since_entry;
         assert_eq!(back, index);
         assert_eq!(back.last_time(), Some((Timestamp(9000), Offset(1099))));
+    }
+
+    #[test]
+    fn files_that_end_in_zeros_read_back() {
+        let index = sample();
+        let (mut offsets, mut times) = (index.encode_offsets(), index.encode_times());
+        offsets.resize(4096, 0);
+        times.resize(4096, 0);
+        let mut back = SegmentIndex::decode(Offset(1000), &offsets, &times, 1000).unwrap();
+        back.since_entry = index.since_entry;
+        assert_eq!(back, index);
     }
 
     #[test]

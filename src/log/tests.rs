@@ -175,6 +175,40 @@ fn segments_roll_by_size_and_time_and_are_read_through() {
 }
 
 #[test]
+fn an_index_that_is_written_on_bounds_what_is_scanned() {
+    let simulation = Simulation::new(5);
+    simulation.disk().put_directory("/data").unwrap();
+    let options = LogOptions { index_step_bytes: 8192, ..LogOptions::new("/data".into()) };
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    let shard = || {
+        let shard = ShardLog::new(options.clone(), Rc::new(Probe::default()));
+        shard.start_writers();
+        shard
+    };
+    for life in 0..3 {
+        simulation.run(async {
+            let shard = shard();
+            shard.load_recovery_points().await.unwrap();
+            let partition = open_with(&shard, config.clone(), 0).await;
+            let scanned = partition.recovery().scanned_bytes;
+            assert!(scanned < 1000, "life {life} scans {scanned} bytes");
+            // More entries than a block of either file holds.
+            for batch in 0..1500 {
+                let bytes = bytes_of(1, 10, 1000 * life + batch, None);
+                let dispatched = partition.append(bytes, runtime::wall_clock()).unwrap();
+                produced(&partition, dispatched).await.unwrap();
+                partition.kept().await;
+            }
+            shard.save_recovery_points().await.unwrap();
+            append(&partition, bytes_of(1, 10, 1000 * life + 1500, None)).await;
+            let end = partition.high_watermark().0;
+            assert_eq!(read(&partition, end / 2, 1, true).await, [end / 2]);
+        });
+        simulation.kill();
+    }
+}
+
+#[test]
 fn a_clean_stop_leaves_nothing_to_scan_and_is_left_alone_when_nothing_came() {
     simulate(async {
         let shard = shard();
