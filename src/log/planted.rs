@@ -28,6 +28,8 @@ pub enum Bug {
     DeleteActiveSegment,
     /// A recovery point is written down before what it covers is synced.
     SkipSyncOfPoint,
+    /// Recovery points are never written.
+    ForgetPoints,
     /// The index of a segment is believed whatever it says.
     TrustIndex,
 
@@ -65,7 +67,7 @@ impl Bug {
         Bug::ForgetLogStart,
     ];
 
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 14] = [
         Bug::AcknowledgeBeforeWrite,
         Bug::SkipDirectorySync,
         Bug::SkipChecksum,
@@ -78,6 +80,7 @@ impl Bug {
         Bug::SkipSyncOnSeal,
         Bug::DeleteActiveSegment,
         Bug::SkipSyncOfPoint,
+        Bug::ForgetPoints,
         Bug::TrustIndex,
     ];
 }

@@ -3,12 +3,11 @@
 use super::check;
 use super::dice::Dice;
 use super::model::{End, PartitionModel};
+use super::trouble::{Measure, Trouble};
 use super::workload::{self, Open, Producer, Subject};
 use crate::log::{LogConfig, LogOptions, Partition, PartitionId, ShardLog};
 use crate::probe::Probe;
-use crate::runtime::sim::{
-    DiskOperation, DiskOptions, Effect, Fault, Simulation, SimulationOptions, Stop,
-};
+use crate::runtime::sim::{DiskOptions, Simulation, SimulationOptions, Stop};
 use crate::runtime::{self, Instant};
 use crate::types::{Durability, Offset, TopicId};
 use std::cell::{Cell, RefCell};
@@ -18,6 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const DATA: &str = "/data";
+/// How hard the disk's troubles come.
+const MEASURE: Measure<'_> = Measure {
+    error_probability: 0.03,
+    bytes_left_max: 200_000,
+    skips: &[12],
+    paths: &["", ".log", "index", "producers"],
+};
 /// No history needs more; a hang shows early.
 const STEPS_MAX: u64 = 300_000;
 
@@ -49,18 +55,6 @@ impl Tally {
         self.offline += other.offline;
         self.tails_cut += other.tails_cut;
     }
-}
-
-/// What goes wrong in a life, beside its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    None,
-    WriteErrors,
-    SyncErrors,
-    ReadErrors,
-    OneError,
-    DiskFull,
-    SlowDisk,
 }
 
 /// One life of the process.
@@ -196,9 +190,9 @@ impl History {
 
     fn live(&self, life: Life, number: u64) {
         self.rot(life.rot);
-        self.trouble(life.trouble);
+        life.trouble.begin(&self.dice, &self.simulation.disk(), &MEASURE);
         self.complete.set(false);
-        let faults = life.trouble != Trouble::None && life.trouble != Trouble::SlowDisk;
+        let faults = life.trouble.is_fault();
         let body = async {
             workload::tell(|| format!("life {number}: {life:?}"));
             self.work(life, faults, number).await;
@@ -240,48 +234,6 @@ impl History {
             let mut model = subject.model.borrow_mut();
             model.ended = model.ended.max(ended);
         }
-    }
-
-    fn trouble(&self, trouble: Trouble) {
-        let disk = self.simulation.disk();
-        let usual = disk.options();
-        let options = match trouble {
-            Trouble::None => usual,
-            Trouble::WriteErrors => DiskOptions { write_error_probability: 0.03, ..usual },
-            Trouble::SyncErrors => DiskOptions { sync_error_probability: 0.03, ..usual },
-            Trouble::ReadErrors => DiskOptions { read_error_probability: 0.05, ..usual },
-            Trouble::DiskFull => {
-                let more = self.dice.below(200_000);
-                DiskOptions { capacity: disk.used_bytes() + more, ..usual }
-            }
-            Trouble::SlowDisk => DiskOptions { spike_probability: 0.1, ..usual },
-            Trouble::OneError => {
-                self.inject_one();
-                usual
-            }
-        };
-        disk.set_options(options);
-    }
-
-    fn inject_one(&self) {
-        let operation = self.dice.pick(&[
-            DiskOperation::Open,
-            DiskOperation::Read,
-            DiskOperation::Write,
-            DiskOperation::Sync,
-            DiskOperation::Allocate,
-            DiskOperation::Truncate,
-            DiskOperation::Rename,
-            DiskOperation::Remove,
-            DiskOperation::SyncDirectory,
-            DiskOperation::Directory,
-        ]);
-        // EIO, or ENOSPC.
-        let errno = self.dice.pick(&[5, 5, 28]);
-        let skip = self.dice.below(12) as u32;
-        let effect = Effect::Error(errno);
-        let path_contains = self.dice.pick(&["", ".log", "index", "producers"]).to_string();
-        self.simulation.disk().inject(Fault { operation, path_contains, skip, times: 1, effect });
     }
 
     /// Turns bits over, anywhere but in `partition.metadata`, which the controller reads first.

@@ -8,7 +8,7 @@
 //! - `broker`: the same for whole brokers, driven by clients over the network
 //! - `history`: the plan of a history and its drive
 //! - `workload`: who works on the log; `check`: what must hold after it was opened
-//! - `model`: what was promised
+//! - `model`: what was promised; `trouble`: what goes wrong with the disk
 //! - `damaged`: recovery of arbitrary bytes, for fuzzing
 
 #[cfg(test)]
@@ -18,6 +18,7 @@ pub mod damaged;
 mod dice;
 mod history;
 mod model;
+mod trouble;
 mod workload;
 
 pub use history::{Tally, run_history};

@@ -10,12 +10,10 @@ use super::world::{Now, Tally, World, tell};
 use crate::config::{Config, Endpoints, LogConfig};
 use crate::log::LogOptions;
 use crate::net::harness::{Host, HostOptions};
-use crate::runtime::sim::{
-    self, DiskOperation, DiskOptions, Effect, Fault, NetworkOptions, Simulation, SimulationOptions,
-    Stop,
-};
+use crate::runtime::sim::{self, DiskOptions, NetworkOptions, Simulation, SimulationOptions, Stop};
 use crate::runtime::{self, Instant};
 use crate::simulator::dice::Dice;
+use crate::simulator::trouble::{Measure, Trouble};
 use crate::types::Durability;
 use futures_util::future::join_all;
 use std::cell::Cell;
@@ -24,21 +22,16 @@ use std::time::Duration;
 
 /// No life needs more; a hang shows early.
 const STEPS_MAX: u64 = 1_000_000;
+/// How hard the disk's troubles come.
+const MEASURE: Measure<'_> = Measure {
+    error_probability: 0.02,
+    bytes_left_max: 400_000,
+    skips: &[1, 4, 20],
+    paths: &["", ".log", "index", "producers", "metadata.log", "points"],
+};
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Tries to have one request answered while connections break.
 const TRIES: usize = 30;
-
-/// What goes wrong with the disk in a life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    None,
-    WriteErrors,
-    SyncErrors,
-    ReadErrors,
-    OneError,
-    DiskFull,
-    SlowDisk,
-}
 
 /// One life of the broker.
 #[derive(Clone, Copy, Debug)]
@@ -176,9 +169,9 @@ impl History {
     }
 
     fn live(&self, life: Life, number: u64) {
-        let faults = !matches!(life.trouble, Trouble::None | Trouble::SlowDisk);
+        let faults = life.trouble.is_fault();
         self.rot(life.rot);
-        self.trouble(life.trouble);
+        life.trouble.begin(&self.dice, &self.simulation.disk(), &MEASURE);
         let network = self.simulation.network();
         let cut_probability = life.cut_probability;
         network.set_options(NetworkOptions { cut_probability, ..network.options() });
@@ -223,48 +216,6 @@ impl History {
         tally.stops += u64::from(is_complete);
         let disk_failed = faults && life.trouble != Trouble::ReadErrors;
         self.world.model.borrow_mut().life_ended(end, disk_failed);
-    }
-
-    fn trouble(&self, trouble: Trouble) {
-        let disk = self.simulation.disk();
-        let usual = disk.options();
-        let options = match trouble {
-            Trouble::None => usual,
-            Trouble::WriteErrors => DiskOptions { write_error_probability: 0.02, ..usual },
-            Trouble::SyncErrors => DiskOptions { sync_error_probability: 0.02, ..usual },
-            Trouble::ReadErrors => DiskOptions { read_error_probability: 0.05, ..usual },
-            Trouble::DiskFull => {
-                let more = self.dice.below(400_000);
-                DiskOptions { capacity: disk.used_bytes() + more, ..usual }
-            }
-            Trouble::SlowDisk => DiskOptions { spike_probability: 0.1, ..usual },
-            Trouble::OneError => {
-                self.inject_one();
-                usual
-            }
-        };
-        disk.set_options(options);
-    }
-
-    fn inject_one(&self) {
-        let operation = self.dice.pick(&[
-            DiskOperation::Open,
-            DiskOperation::Read,
-            DiskOperation::Write,
-            DiskOperation::Sync,
-            DiskOperation::Allocate,
-            DiskOperation::Truncate,
-            DiskOperation::Rename,
-            DiskOperation::Remove,
-            DiskOperation::SyncDirectory,
-            DiskOperation::Directory,
-        ]);
-        // EIO, or ENOSPC.
-        let effect = Effect::Error(self.dice.pick(&[5, 5, 28]));
-        let skip = self.dice.below(self.dice.pick(&[1, 4, 20])) as u32;
-        let paths = ["", ".log", "index", "producers", "metadata.log", "points"];
-        let path_contains = self.dice.pick(&paths).to_string();
-        self.simulation.disk().inject(Fault { operation, path_contains, skip, times: 1, effect });
     }
 
     /// Turns bits over in segments and their indexes.
