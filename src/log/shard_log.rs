@@ -267,11 +267,12 @@ impl ShardLog {
         self.pending_bytes.get()
     }
 
-    pub(super) fn add_pending(&self, bytes: usize) {
+    /// Counts bytes that were taken from a client and have not reached the log.
+    pub fn add_pending(&self, bytes: usize) {
         self.pending_bytes.set(self.pending_bytes.get() + bytes);
     }
 
-    pub(super) fn remove_pending(&self, bytes: usize) {
+    pub fn remove_pending(&self, bytes: usize) {
         let was = self.pending_bytes.get();
         debug_assert!(was >= bytes);
         self.pending_bytes.set(was - bytes);
@@ -280,7 +281,8 @@ impl ShardLog {
         }
     }
 
-    /// Waits until no more than the allowed bytes are pending, or to be read again after a crash: what a connection does before it reads on.
+    /// Waits until no more than the allowed bytes are pending, or to be read again after a crash: what a
+    /// connection does before it reads on.
     pub async fn pending_below_limit(&self) {
         poll_fn(|context| {
             let is_bounded = self.is_unbounded.get()

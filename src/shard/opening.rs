@@ -178,6 +178,7 @@ impl Shard {
             early.make_contiguous().reverse();
         }
         for (batch, early) in early {
+            self.log.remove_pending(batch.len());
             early.dispatch(self.append_here(key, batch));
         }
         unopened.opened.wake_all();
@@ -233,6 +234,8 @@ impl Shard {
         let unopened = self.opening.get(key)?;
         self.open_soon(key, &unopened);
         let early = Rc::new(EarlyAppend::default());
+        // At the bound of what is pending, sockets are not read.
+        self.log.add_pending(batch.len());
         unopened.early.borrow_mut().push_back((batch.clone(), early.clone()));
         Some(AppendTicket::Early(early))
     }
@@ -267,7 +270,8 @@ impl Shard {
         for (key, unopened) in left {
             if !unopened.claimed.replace(true) {
                 self.opening.left.borrow_mut().remove(&key);
-                for (_, early) in unopened.early.take() {
+                for (batch, early) in unopened.early.take() {
+                    self.log.remove_pending(batch.len());
                     early.dispatch(AppendTicket::Refused(Some(PartitionError::Stopping)));
                 }
                 unopened.opened.wake_all();
