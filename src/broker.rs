@@ -24,6 +24,7 @@ use crate::types::{Durability, ShardId};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// Connections that may wait to be accepted.
@@ -32,9 +33,7 @@ const BACKLOG: u32 = 4096;
 const SPIN: Duration = Duration::ZERO;
 /// How often a starting shard looks whether shard 0 has the metadata.
 const START_POLL: Duration = Duration::from_millis(1);
-/// How often the main thread looks whether a shard has ended, and how long the others have to leave beside the
-/// grace for connections once one ended badly.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long the other shards have to leave, beside the grace for connections, once one ended badly.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// How often idle producers are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_mins(10);
@@ -86,6 +85,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
     let config = Arc::new(config);
     let mut stop = Some(stop);
     let mut handles = Vec::new();
+    let (told, endings) = channel();
     for (index, peer) in mailbox::ends(usize::from(shards)).into_iter().enumerate() {
         let own = own.get(index).map(|port| port.address);
         let start = ShardStart {
@@ -100,35 +100,56 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
         let name = format!("shard-{index}");
         let thread = ShardThread { name, cpu: Some(cpus[index]), spin: SPIN };
         let stop = stop.take().filter(|_| index == 0);
-        let handle = runtime::start_shard(&thread, move || run_shard(start, peer, stop))
+        let ending = Ending { shard: index, told: told.clone() };
+        let main = move || async move {
+            let _ending = ending;
+            run_shard(start, peer, stop).await
+        };
+        let handle = runtime::start_shard(&thread, main)
             .map_err(failed(format!("cannot start the shard of CPU {}", cpus[index])))?;
         handles.push(handle);
     }
     let patience = config.shutdown_grace_ms + LEAVE_WITHIN;
-    await_shards(handles, patience)?;
+    await_shards(handles, &endings, patience)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+type ShardOutcome = Result<(), BrokerError>;
+
+/// Tells the main thread that a shard ends, however it does.
+struct Ending {
+    shard: usize,
+    told: Sender<usize>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listens any more when the main thread has run out of patience.
+        let _ = self.told.send(self.shard);
+    }
 }
 
 /// Waits for all shards to end. When one ends badly, the others are given time to leave in order, and no more: one
 /// that never came up may be what they wait for.
 fn await_shards(
-    mut handles: Vec<ShardHandle<Result<(), BrokerError>>>,
+    handles: Vec<ShardHandle<ShardOutcome>>,
+    endings: &Receiver<usize>,
     patience: Duration,
-) -> Result<(), BrokerError> {
-    let (mut outcome, mut left) = (Ok(()), patience);
-    while !handles.is_empty() && !left.is_zero() {
-        for ended in handles.extract_if(.., |handle| handle.is_finished()) {
-            let ended = ended.join().map_err(failed("a shard ended badly")).flatten();
-            if let Err(error) = &ended {
-                tracing::error!(%error, "a shard ended");
-            }
-            outcome = outcome.and(ended);
+) -> ShardOutcome {
+    let mut handles: Vec<_> = handles.into_iter().map(Some).collect();
+    let mut outcome = Ok(());
+    for _ in 0..handles.len() {
+        let ended = match &outcome {
+            Ok(()) => endings.recv().ok(),
+            Err(_) => endings.recv_timeout(patience).ok(),
+        };
+        let Some(handle) = ended.and_then(|shard| handles[shard].take()) else { break };
+        let ended = handle.join().map_err(failed("a shard ended badly")).flatten();
+        if let Err(error) = &ended {
+            tracing::error!(%error, "a shard ended");
         }
-        if outcome.is_err() {
-            left = left.saturating_sub(LOOK_EVERY);
-        }
-        std::thread::sleep(LOOK_EVERY);
+        outcome = outcome.and(ended);
     }
     outcome
 }

@@ -72,11 +72,6 @@ pub struct ShardThread {
 pub struct ShardHandle<T>(std::thread::JoinHandle<io::Result<T>>);
 
 impl<T> ShardHandle<T> {
-    /// Whether `join` would not wait.
-    pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
-
     /// Waits for the shard's main future to end.
     ///
     /// # Errors
