@@ -226,18 +226,14 @@ impl MetadataLog {
 
     /// Writes from a block's start, zeros behind, and syncs.
     async fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), MetadataLogError> {
-        let length = bytes.len().next_multiple_of(BLOCK_BYTES);
-        let mut buffer = AlignedBuffer::allocate(length);
-        let (written, rest) = buffer.as_mut_slice().split_at_mut(bytes.len());
-        written.copy_from_slice(bytes);
-        rest.fill(0);
-        let written = self.file.write_at(&buffer.freeze(), position).await;
+        let buffer = AlignedBuffer::padded(bytes).freeze();
+        let written = self.file.write_at(&buffer, position).await;
         written.map_err(|error| MetadataLogError::io("write", &self.path, &error))?;
         if !planted::is(Bug::SkipSyncOfMetadata) {
             let synced = self.file.sync().await;
             synced.map_err(|error| MetadataLogError::io(SYNC, &self.path, &error))?;
         }
-        self.allocated = self.allocated.max(position + length as u64);
+        self.allocated = self.allocated.max(position + buffer.len() as u64);
         Ok(())
     }
 

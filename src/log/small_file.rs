@@ -2,7 +2,6 @@
 //! renamed, so that a reader finds the old one or the new one. Cold; runs on any shard.
 
 use super::segment::TEMPORARY_SUFFIX;
-use crate::limits::BLOCK_BYTES;
 use crate::runtime::buffer::AlignedBuffer;
 use crate::runtime::{self, File, FileOptions};
 use std::io;
@@ -28,10 +27,7 @@ pub async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let options = FileOptions { create_new: true, ..FileOptions::default() };
     let file = File::open(&temporary, options).await?;
     if !bytes.is_empty() {
-        let mut buffer = AlignedBuffer::allocate(bytes.len().next_multiple_of(BLOCK_BYTES));
-        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
-        buffer.as_mut_slice()[bytes.len()..].fill(0);
-        file.write_at(&buffer.freeze(), 0).await?;
+        file.write_at(&AlignedBuffer::padded(bytes).freeze(), 0).await?;
     }
     file.truncate(bytes.len() as u64).await?;
     file.sync().await?;

@@ -29,6 +29,15 @@ impl AlignedBuffer {
         AlignedBuffer { storage }
     }
 
+    /// A copy of these bytes, at least one, with zeros behind them to the next block.
+    pub fn padded(bytes: &[u8]) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::allocate(bytes.len().next_multiple_of(BLOCK_BYTES));
+        let (copy, rest) = buffer.as_mut_slice().split_at_mut(bytes.len());
+        copy.copy_from_slice(bytes);
+        rest.fill(0);
+        buffer
+    }
+
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         #[cfg(any(test, feature = "sim"))]
         return &mut self.storage;

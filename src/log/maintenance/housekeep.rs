@@ -41,9 +41,19 @@ pub(in crate::log) struct Housekeeping {
     /// Why a segment could not be sealed: the next commit fails with it.
     failed: Option<LogFault>,
     written: IndexWritten,
-    /// Length of the file that is there to become the next segment's; 0 when it could not be made.
-    pub prepared: Option<u64>,
+    prepared: Prepared,
     changed: Wakers,
+}
+
+/// The file that becomes the next segment's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Prepared {
+    #[default]
+    No,
+    /// It is there, this long.
+    Made(u64),
+    /// It could not be made; the roll will.
+    Failed,
 }
 
 /// A segment that was rolled and is not complete on disk yet.
@@ -115,7 +125,7 @@ impl Housekeeping {
         if std::mem::take(&mut self.allocates) {
             return Some(Chore::Allocate);
         }
-        if std::mem::take(&mut self.prepares) && self.prepared.is_none() {
+        if std::mem::take(&mut self.prepares) && self.prepared == Prepared::No {
             let wish = ALLOCATE_BYTES_MAX.min(segment_bytes.next_multiple_of(BLOCK_BYTES as u64));
             return Some(Chore::Prepare(wish.max(ALLOCATE_BYTES_MIN)));
         }
@@ -149,7 +159,8 @@ impl Housekeeping {
 
     /// The files were read anew, or cut.
     pub fn forget(&mut self, snapshots: &[Offset]) {
-        (self.written, self.failed, self.prepared) = (IndexWritten::default(), None, None);
+        (self.written, self.failed) = (IndexWritten::default(), None);
+        self.prepared = Prepared::No;
         self.doomed.clear();
         self.snapshots = snapshots.iter().rev().take(2).rev().copied().collect();
     }
@@ -173,11 +184,11 @@ impl State {
         let end = active.end.0;
         house.writes_index |= end - house.written_of(active.base).end.0 >= index_step_bytes;
         let near = limit.saturating_sub(end) <= PREPARE_BYTES.min(limit / 4);
-        house.prepares |= near && house.prepared.is_none();
+        house.prepares |= near && house.prepared == Prepared::No;
         let step = allocation_step(active.allocated);
         let ends = active.allocated < limit && active.allocated.saturating_sub(end) < step / 2;
         house.allocates |= ends && active.allocated > 0;
-        house.writes_index | house.prepares | house.allocates && !house.is_due
+        (house.writes_index || house.prepares || house.allocates) && !house.is_due
     }
 }
 
@@ -367,10 +378,10 @@ impl Partition {
             file.close().await
         };
         match made.await {
-            Ok(()) => self.state.borrow_mut().house.prepared = Some(bytes),
+            Ok(()) => self.state.borrow_mut().house.prepared = Prepared::Made(bytes),
             Err(error) => {
                 tracing::debug!(partition = %self.id, %error, "cannot prepare a segment yet");
-                self.state.borrow_mut().house.prepared = Some(0);
+                self.state.borrow_mut().house.prepared = Prepared::Failed;
                 // A full disk is not filled by what nobody asked for.
                 drop(runtime::remove_file(&path).await);
             }
@@ -382,17 +393,21 @@ impl Partition {
         &self,
         base: Offset,
     ) -> Result<Option<u64>, LogFault> {
-        let prepared = self.state.borrow_mut().house.prepared.take();
-        let Some(bytes) = prepared.filter(|bytes| *bytes > 0) else { return Ok(None) };
+        let prepared = std::mem::take(&mut self.state.borrow_mut().house.prepared);
+        let Prepared::Made(bytes) = prepared else { return Ok(None) };
         let path = self.segment_path(base);
-        let renamed = runtime::rename(&self.directory.join(PREPARED_NAME), &path).await;
-        renamed.map_err(|error| LogFault::from_io("create", &path, 0, &error))?;
-        Ok(Some(bytes))
+        match runtime::rename(&self.directory.join(PREPARED_NAME), &path).await {
+            // Somebody tidied it away.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LogFault::from_io("create", &path, 0, &error)),
+            Ok(()) => Ok(Some(bytes)),
+        }
     }
 
     /// Removes the prepared file of a partition that stops.
     pub(in crate::log) async fn drop_prepared(&self) {
-        if self.state.borrow_mut().house.prepared.take().is_some() {
+        let prepared = std::mem::take(&mut self.state.borrow_mut().house.prepared);
+        if prepared != Prepared::No {
             // What stays is removed by the next start.
             drop(runtime::remove_file(&self.directory.join(PREPARED_NAME)).await);
         }
@@ -433,10 +448,7 @@ impl Partition {
 async fn append_blocks(path: &Path, from: u64, bytes: &[u8], is_last: bool) -> std::io::Result<()> {
     let file = File::open(path, FileOptions::default()).await?;
     if !bytes.is_empty() {
-        let mut buffer = AlignedBuffer::allocate(bytes.len().next_multiple_of(BLOCK_BYTES));
-        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
-        buffer.as_mut_slice()[bytes.len()..].fill(0);
-        file.write_at(&buffer.freeze(), from).await?;
+        file.write_at(&AlignedBuffer::padded(bytes).freeze(), from).await?;
     }
     if is_last {
         file.truncate(from + bytes.len() as u64).await?;

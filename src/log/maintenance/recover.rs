@@ -373,15 +373,7 @@ impl Partition {
     /// Removes what follows the end of a log that was not synced.
     async fn remove_later(&self, listing: &mut Listing, at: usize) -> Result<(), LogFault> {
         for (base, _) in listing.segments.drain(at + 1..) {
-            for suffix in segment::SUFFIXES {
-                let path = segment::file_path(&self.directory, base, suffix);
-                match runtime::remove_file(&path).await {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(LogFault::from_io("remove", &path, 0, &error));
-                    }
-                    _ => {}
-                }
-            }
+            self.remove_segment_files(base).await?;
             tracing::warn!(partition = %self.id, segment = %base,
                 "removed a segment behind the end of what survived of a log without fsync");
         }
@@ -520,11 +512,7 @@ impl Partition {
                 let reason = format!("the file ends before {}", active.end);
                 return Err(LogFault::damage(&path, at, reason));
             }
-            let mut buffer = AlignedBuffer::allocate(length.next_multiple_of(BLOCK_BYTES));
-            buffer.as_mut_slice()[..length].copy_from_slice(&bytes);
-            buffer.as_mut_slice()[length..].fill(0);
-            let buffer = buffer.freeze();
-            file.write_at(&buffer, at).await.map_err(fault)?;
+            file.write_at(&AlignedBuffer::padded(&bytes).freeze(), at).await.map_err(fault)?;
             at += length as u64;
             active.allocated = active.allocated.max(at.next_multiple_of(BLOCK_BYTES as u64));
         }

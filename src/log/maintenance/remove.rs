@@ -1,6 +1,7 @@
-//! Deleting a partition's folder: renamed out of the way at once, so that a topic of the same name can be
-//! made again, then freed in the background. What a crash leaves is removed at the next start. A folder that
-//! is in the way and is not known to be of a deleted topic is set aside and kept.
+//! Removing files: those of a segment, and a partition's whole folder. That is renamed out of the way at
+//! once, so that a topic of the same name can be made again, then freed in the background. What a crash leaves
+//! is removed at the next start. A folder that is in the way and is not known to be of a deleted topic is set
+//! aside and kept.
 
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
@@ -8,6 +9,7 @@ use crate::log::planted::{self, Bug};
 use crate::log::segment;
 use crate::log::small_file;
 use crate::runtime;
+use crate::types::Offset;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,20 @@ impl Partition {
                 tracing::error!(%directory, %error, "cannot remove a deleted partition");
             }
         }
+    }
+
+    /// Removes the files of one segment, as far as they are there.
+    pub(super) async fn remove_segment_files(&self, base: Offset) -> Result<(), LogFault> {
+        for suffix in segment::SUFFIXES {
+            let path = segment::file_path(&self.directory, base, suffix);
+            match runtime::remove_file(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogFault::from_io("remove", &path, 0, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Another partition of this name may have the folder by now, and have set ours aside.

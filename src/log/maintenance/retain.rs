@@ -8,11 +8,10 @@
 use crate::log::fault::LogFault;
 use crate::log::partition::{Partition, Phase, State};
 use crate::log::planted::{self, Bug};
-use crate::log::segment::{self, Segment};
+use crate::log::segment::Segment;
 use crate::log::shard_log::ShardLog;
 use crate::runtime;
 use crate::types::{Offset, Timestamp};
-use std::io;
 use std::rc::Rc;
 
 /// Why a segment goes.
@@ -224,15 +223,7 @@ impl Partition {
     /// Gives a segment's space back. A reader that has it open still reads to its end. It is gone for good
     /// before the next one goes: a crash must not bring it back in front of a gap.
     async fn free(&self, base: Offset) -> Result<(), LogFault> {
-        for suffix in segment::SUFFIXES {
-            let path = segment::file_path(&self.directory, base, suffix);
-            match runtime::remove_file(&path).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogFault::from_io("remove", &path, 0, &error));
-                }
-                _ => {}
-            }
-        }
+        self.remove_segment_files(base).await?;
         self.sync_names().await
     }
 }
