@@ -4,9 +4,9 @@
 //! was dropped, every request in flight fails with the reason.
 
 use super::error::ClientError;
-use super::slot::{Event, Filler, slot};
 use crate::limits::{FRAME_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, SEND_SLICES_MAX};
 use crate::runtime::{self, Stream};
+use crate::runtime::{Event, Filler, slot};
 use crate::wire::api::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, Encoder, ErrorCode, Message, Request, Str};
 use crate::wire::{decode_response, header::RequestHeader};

@@ -11,7 +11,6 @@ mod fetcher;
 mod offsets;
 mod produce_request;
 mod producer;
-mod slot;
 #[cfg(test)]
 mod tests;
 

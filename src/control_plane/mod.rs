@@ -6,6 +6,7 @@
 //!
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
 //! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
+//! - `groups`: consumer groups and their offsets
 //! - `partitions`, `resource`: what several APIs share
 
 pub mod adopt;
@@ -23,6 +24,7 @@ mod describe_configs;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod endpoints;
+pub mod groups;
 #[cfg(test)]
 pub mod harness;
 mod incremental_alter_configs;

@@ -9,9 +9,11 @@
 
 pub mod buffer;
 mod clock;
+mod slot;
 mod wakers;
 
 pub use clock::Instant;
+pub use slot::{Event, Filler, Slot, slot};
 pub use wakers::{Line, Turn, Wakers};
 
 #[cfg(not(any(test, feature = "sim")))]

@@ -10,9 +10,9 @@ mod sender;
 pub use delivery::{Delivered, Delivery};
 
 use super::error::ClientError;
-use super::slot::Event;
 use super::{Client, TopicPartition};
 use crate::limits::BATCH_BYTES_MAX;
+use crate::runtime::Event;
 use crate::runtime::{self, Instant};
 use crate::types::Timestamp;
 use crate::wire::Str;

@@ -1,6 +1,6 @@
 //! Two ways to wait on this thread: a `Slot` for one value, an `Event` for "something has changed".
 
-use crate::runtime::Wakers;
+use super::Wakers;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
