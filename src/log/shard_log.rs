@@ -47,7 +47,9 @@ pub struct LogOptions {
     pub index_step_bytes: u64,
     /// How often segments to delete are looked for (log.retention.check.interval.ms).
     pub retention_check: Duration,
-    /// Tasks that seal, prepare and write indexes.
+    /// Tasks that seal, prepare, delete and write indexes. What they sync and free is on the device that commits
+    /// wait for: with three rolls and deletions a second, four tasks brought produce's p99.9 from 24 to 98 ms, two
+    /// to 39, one to 22 (medians, perf/housekeeping).
     pub housekeepers: usize,
 }
 
@@ -66,7 +68,7 @@ impl LogOptions {
             recovery_scan_bytes_max: RECOVERY_SCAN_BYTES_MAX,
             index_step_bytes: 4 << 20,
             retention_check: Duration::from_mins(5),
-            housekeepers: 4,
+            housekeepers: 1,
         }
     }
 }
