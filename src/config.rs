@@ -143,6 +143,12 @@ table! {
     /// memory: nothing, for benchmarks.
     durability: Durability = Durability::Fsync, one_of(DURABILITIES);
 
+    /// What becomes of a partition that was found damaged when it was opened. offline: nothing of it is served;
+    /// serve-readable: what lies before the damage is, for reading only. Each topic has its own
+    /// (corelog.damaged.partitions); a change holds from the next start on.
+    damaged_partitions: DamagedPartitions = DamagedPartitions::Offline,
+        one_of(DamagedPartitions::ALL);
+
     /// Number of this host. With per-core endpoints, broker id = node_id * 1024 + shard.
     node_id: u32 = 1, count(0, NODE_ID_MAX);
 
@@ -275,6 +281,30 @@ pub enum Endpoints {
 impl Endpoints {
     const ALL: &'static [(&'static str, Endpoints)] =
         &[("per-core", Endpoints::PerCore), ("shared", Endpoints::Shared)];
+}
+
+/// What becomes of a partition that was found damaged when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamagedPartitions {
+    /// Nothing of it is served.
+    Offline,
+    /// What lies before the damage is, for reading only.
+    ServeReadable,
+}
+
+impl DamagedPartitions {
+    const ALL: &'static [(&'static str, DamagedPartitions)] = &[
+        ("offline", DamagedPartitions::Offline),
+        ("serve-readable", DamagedPartitions::ServeReadable),
+    ];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            DamagedPartitions::Offline => "offline",
+            DamagedPartitions::ServeReadable => "serve-readable",
+        }
+    }
 }
 
 /// Whose clock stamps the records, under Kafka's names.

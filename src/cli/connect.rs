@@ -53,11 +53,14 @@ impl Connect {
 
 #[cfg(not(any(test, feature = "sim")))]
 fn run_here<T>(talk: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    crate::runtime::run_local(talk).map_err(|error| {
-        Failure::failed(format!(
-            "cannot start io_uring ({error}); it needs Linux 5.10 or newer and `ulimit -l` of 512 or more"
-        ))
-    })?
+    crate::runtime::run_local(talk).map_err(|error| no_executor(&error))?
+}
+
+#[cfg(not(any(test, feature = "sim")))]
+pub fn no_executor(error: &std::io::Error) -> Failure {
+    Failure::failed(format!(
+        "cannot start io_uring ({error}); it needs Linux 5.10 or newer and `ulimit -l` of 512 or more"
+    ))
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -7,6 +7,8 @@
 mod cluster;
 mod connect;
 mod consume;
+mod data;
+mod doctor;
 mod dump;
 mod input;
 mod json;
@@ -14,6 +16,7 @@ mod logging;
 mod moment;
 mod output;
 mod produce;
+mod repair;
 mod serve;
 mod topic;
 
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 
 /// An Apache-Kafka-compatible message broker: one thread per core, on io_uring.
 ///
-/// Any Kafka client can talk to it; the commands below, save serve and dump, work on Apache Kafka too.
+/// Any Kafka client can talk to it; the commands below, save serve, dump, doctor and repair, work on Apache Kafka too.
 #[derive(Debug, Parser)]
 #[command(name = "corelog", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -42,6 +45,8 @@ enum Command {
     Consume(Box<consume::Consume>),
     Cluster(cluster::Cluster),
     Dump(dump::Dump),
+    Doctor(doctor::Doctor),
+    Repair(repair::Repair),
     Completions(Completions),
 }
 
@@ -74,6 +79,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Command::Consume(consume) => consume.run(),
         Command::Cluster(cluster) => cluster.run(),
         Command::Dump(dump) => dump.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Repair(repair) => repair.run(),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "corelog", &mut script);

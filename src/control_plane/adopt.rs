@@ -56,10 +56,10 @@ struct FoundTopic {
 }
 
 /// A partition's folder, by its name.
-struct Folder {
-    name: String,
-    topic: String,
-    index: i32,
+pub(super) struct Folder {
+    pub name: String,
+    pub topic: String,
+    pub index: i32,
 }
 
 /// Looks through the data directory.
@@ -208,7 +208,7 @@ fn producer_ids_from(next: i64) -> i64 {
 }
 
 /// `<topic>-<n>`; none for anything else, and for Kafka's own topics.
-fn folder_of(entry: DirectoryEntry) -> Option<Folder> {
+pub(super) fn folder_of(entry: DirectoryEntry) -> Option<Folder> {
     let (topic, index) = entry.name.rsplit_once('-')?;
     let digits = index.bytes().all(|byte| byte.is_ascii_digit());
     let index: i32 = index.parse().ok().filter(|_| digits)?;
@@ -233,7 +233,7 @@ async fn read_text(path: &Path, bytes_max: usize) -> Result<Option<String>, Meta
     Ok(read.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-async fn read_topic_id(folder: &Path) -> Result<Option<TopicId>, MetadataLogError> {
+pub(super) async fn read_topic_id(folder: &Path) -> Result<Option<TopicId>, MetadataLogError> {
     let text = read_text(&folder.join("partition.metadata"), METADATA_BYTES_MAX).await?;
     let text = text.unwrap_or_default();
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
@@ -250,7 +250,9 @@ async fn read_leader_epoch(folder: &Path) -> Result<i32, MetadataLogError> {
 }
 
 /// `<topic> <partition> <offset>` a line, after the version and the count; by the folder's name.
-async fn read_log_starts(directory: &Path) -> Result<BTreeMap<String, Offset>, MetadataLogError> {
+pub(super) async fn read_log_starts(
+    directory: &Path,
+) -> Result<BTreeMap<String, Offset>, MetadataLogError> {
     let path = directory.join("log-start-offset-checkpoint");
     let text = read_text(&path, CHECKPOINT_BYTES_MAX).await?.unwrap_or_default();
     let starts = text.lines().skip(2).filter_map(|line| {

@@ -77,6 +77,8 @@ broker_keys! {
         "A connection without a request for this long is closed.";
     "corelog.version", Text, |_| Some(env!("CARGO_PKG_VERSION").into()),
         "Version of this broker.";
+    "damaged.partitions", Text, |c| Some(c.damaged_partitions.name().into()),
+        "What becomes of a damaged partition at a start: offline or serve-readable.";
     "default.replication.factor", Int, |_| Some("1".into()),
         "There is one replica.";
     "delete.topic.enable", Boolean, |_| Some("true".into()),

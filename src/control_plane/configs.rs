@@ -4,7 +4,7 @@
 //! Defaults are those of the broker's configuration. A key that Kafka has and that changes nothing here
 //! (because there is one replica, or because the feature comes later) is checked, kept and shown.
 
-use crate::config::{Config, TimestampType};
+use crate::config::{Config, DamagedPartitions, TimestampType};
 use crate::limits::{BATCH_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, INDEX_FILE_BYTES_MAX};
 use crate::log::LogConfig;
 use crate::shard::control::{ConfigOperation, ConfigsChange};
@@ -269,6 +269,7 @@ pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
         log_append_time: text("message.timestamp.type") == "LogAppendTime",
         timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
         timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
+        serves_damaged: text(DAMAGED_PARTITIONS) == DamagedPartitions::ServeReadable.name(),
         durability: text(DURABILITY).parse().unwrap_or(config.durability),
         deletes: elements(&text("cleanup.policy")).any(|policy| policy == "delete"),
         compacted: elements(&text("cleanup.policy")).any(|policy| policy == "compact"),
@@ -277,6 +278,8 @@ pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
 
 /// Our own key: what an acknowledgement promises.
 pub const DURABILITY: &str = "corelog.durability";
+/// Our own key: what becomes of a partition that is damaged.
+pub const DAMAGED_PARTITIONS: &str = "corelog.damaged.partitions";
 
 fn milliseconds(duration: Duration) -> String {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).to_string()
@@ -312,6 +315,7 @@ const INT: i32 = i32::MAX;
 const POLICIES: &[&str] = &["compact", "delete"];
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
+const DAMAGED: &[&str] = &["offline", "serve-readable"];
 const DURABILITIES: &[&str] = &["fsync", "write", "memory"];
 
 topic_keys! {
@@ -325,6 +329,9 @@ topic_keys! {
         "Kept for clients; records are stored as they were produced.";
     "compression.zstd.level", Kind::Int(-131_072, 22), Some("compression.zstd.level"), |_| "3".into(),
         "Kept for clients; records are stored as they were produced.";
+    "corelog.damaged.partitions", Kind::OneOf(DAMAGED), Some("damaged.partitions"),
+        |c| c.damaged_partitions.name().into(),
+        "What becomes of a damaged partition at a start. offline: nothing is served; serve-readable: what lies before.";
     "corelog.durability", Kind::OneOf(DURABILITIES), Some("durability"), |c| c.durability.to_string(),
         "What an acknowledgement promises. fsync: survives power loss; write: survives the process; memory: nothing.";
     "delete.retention.ms", Kind::Long(0), Some("log.cleaner.delete.retention.ms"), |_| "86400000".into(),

@@ -51,7 +51,7 @@ pub enum MetadataLogError {
     #[error("cannot {operation} {path}: {reason}")]
     Io { operation: &'static str, path: String, kind: io::ErrorKind, reason: String },
     #[error(
-        "{path} is damaged at byte {position}: {reason}; restore the file from a copy, nothing was changed"
+        "{path} is damaged at byte {position}: {reason}; restore the file from a copy (`corelog doctor data` looks at the rest); nothing was changed"
     )]
     Damaged { path: String, position: u64, reason: String },
     #[error(
@@ -278,6 +278,32 @@ impl MetadataLog {
     pub fn bytes(&self) -> u64 {
         self.end
     }
+}
+
+/// What the log of a data directory says, for who changes nothing.
+pub struct Glimpse {
+    pub state: State,
+    pub frames: i64,
+    /// Where its frames end.
+    pub end: u64,
+    /// Bytes behind that the next start cuts.
+    pub torn_bytes: u64,
+}
+
+/// Reads the log without changing it; `None` when there is none.
+///
+/// # Errors
+/// Damage, a newer format, or what the system says.
+pub async fn glimpse(directory: &Path) -> Result<Option<Glimpse>, MetadataLogError> {
+    let path = directory.join(FILE_NAME);
+    let read = small_file::read(&path, LOG_BYTES_MAX).await;
+    let read = read.map_err(|error| MetadataLogError::io("read", &path, &error))?;
+    let Some(bytes) = read else { return Ok(None) };
+    let bytes = Bytes::from(bytes);
+    let folded = fold(&path, &bytes, &Config::default())?;
+    let torn_bytes = if folded.is_torn { (bytes.len() - folded.end) as u64 } else { 0 };
+    let Folded { state, end, next_sequence: frames, .. } = folded;
+    Ok(Some(Glimpse { state, frames, end: end as u64, torn_bytes }))
 }
 
 /// Makes the log of a new data directory.

@@ -5,6 +5,7 @@
 //! the `controller` on shard 0, the one writer.
 //!
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
+//! - `examine`: the facts of a data directory that no broker uses
 //! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
 //! - `groups`: consumer groups and their offsets
 //! - `partitions`, `resource`: what several APIs share
@@ -24,6 +25,7 @@ mod describe_configs;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod endpoints;
+pub mod examine;
 pub mod groups;
 #[cfg(test)]
 pub mod harness;

@@ -27,6 +27,8 @@ pub struct LogConfig {
     pub timestamp_before_ms_max: i64,
     pub timestamp_after_ms_max: i64,
     pub durability: Durability,
+    /// What lies before damage is served, for reading only.
+    pub serves_damaged: bool,
     /// Retention by time and size holds (cleanup.policy contains delete).
     pub deletes: bool,
     /// Records without a key are refused (cleanup.policy contains compact).
@@ -47,6 +49,7 @@ impl Default for LogConfig {
             timestamp_before_ms_max: i64::MAX,
             timestamp_after_ms_max: 3_600_000,
             durability: Durability::Fsync,
+            serves_damaged: false,
             deletes: true,
             compacted: false,
         }

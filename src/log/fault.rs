@@ -54,7 +54,8 @@ impl LogFault {
             FaultKind::StorageFull => "free space on the device; writing resumes by itself",
             FaultKind::Device => "check the device and the kernel log, then restart the broker",
             FaultKind::Damage => {
-                "restore the file from a copy, or move the partition's folder away"
+                "stop the broker and run `corelog doctor data`, which says what is lost; then restore the \
+                 file from a copy, or run `corelog repair`"
             }
         }
     }

@@ -129,6 +129,17 @@ impl SegmentIndex {
         Some((Timestamp(*time), self.offset(*relative)))
     }
 
+    /// An entry of the offset index, by its number.
+    pub fn offset_entry(&self, at: usize) -> Option<IndexedBatch> {
+        (at < self.offsets.len()).then(|| self.entry(at + 1))
+    }
+
+    /// An entry of the time index, by its number.
+    pub fn time_entry(&self, at: usize) -> Option<(Timestamp, Offset)> {
+        let (time, relative) = self.times.get(at)?;
+        Some((Timestamp(*time), self.offset(*relative)))
+    }
+
     fn last_position(&self) -> Position {
         self.last_entry().position
     }

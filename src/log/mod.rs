@@ -7,7 +7,7 @@
 //! - `producers`, `index`, `segment`: what a partition knows of itself
 //! - `verify`, `sealed_index`: what is believed of what a file says
 //! - `shard_log`, `file_cache`, `small_file`: what partitions of a shard share
-//! - `maintenance` (cold): recovery, removal
+//! - `maintenance` (cold): recovery, removal, inspection, repair
 //! - `planted`: bugs for tests of the tests
 
 mod appender;
@@ -32,7 +32,10 @@ mod watch;
 
 pub use config::LogConfig;
 pub use fault::{FaultKind, LogFault};
-pub use maintenance::{DELETED_SUFFIX, Recovery, remove_deleted};
+pub use maintenance::{
+    After, DELETED_SUFFIX, Finding, FindingKind, Inspection, PartitionFacts, Recovery, Remedy,
+    Repair, RepairPlan, Totals, inspect_recovery_points, remove_deleted,
+};
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use reader::{ReadBatches, ReadError};
 pub use recovery_points::{PointKey, RecoveryPoint};

@@ -124,6 +124,8 @@ pub(super) struct State {
     pub phase: Phase,
     pub tail: TailCache,
     pub fault: Option<LogFault>,
+    /// What lies before the fault may be read.
+    pub read_only: bool,
     /// Deleted, or moved to another shard: nothing more is written.
     pub retired: bool,
     pub generation: u32,
@@ -160,6 +162,7 @@ impl State {
             phase: Phase::Idle,
             tail: TailCache::default(),
             fault: None,
+            read_only: false,
             retired: false,
             generation: 0,
             retry_at: Timestamp(0),
@@ -198,9 +201,12 @@ impl State {
         in_flight.map_or(segment.end, |start| start.min(segment.end))
     }
 
-    /// What keeps readers away. A full disk keeps nobody from reading what was opened before.
+    /// What keeps readers away. A full disk keeps nobody from reading what was opened before, nor does damage
+    /// behind it.
     pub fn read_fault(&self) -> Option<&LogFault> {
-        let is_readable = |fault: &&LogFault| fault.kind == FaultKind::StorageFull && self.opened;
+        let is_readable = |fault: &&LogFault| {
+            (fault.kind == FaultKind::StorageFull || self.read_only) && self.opened
+        };
         self.fault.as_ref().filter(|fault| !is_readable(fault))
     }
 

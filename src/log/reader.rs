@@ -199,6 +199,12 @@ impl Partition {
             return Err(fault.clone().into());
         }
         let (log_start, high_watermark) = (state.log_start, state.committed);
+        // There was more: who was there already must not take this for the end and begin elsewhere.
+        if let Some(fault) = state.fault.as_ref().filter(|_| state.read_only)
+            && offset > high_watermark
+        {
+            return Err(fault.clone().into());
+        }
         if offset < log_start || offset > high_watermark {
             return Err(ReadError::OutOfRange { offset, log_start, high_watermark });
         }

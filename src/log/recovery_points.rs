@@ -197,6 +197,34 @@ pub async fn write(path: &Path, entries: &[Vec<u8>]) -> io::Result<()> {
     runtime::sync_directory(directory).await
 }
 
+/// A file of recovery points as it is found.
+pub struct PointsFile {
+    pub path: PathBuf,
+    pub shard: u16,
+    /// None: damaged, or of another version.
+    pub entries: Option<Vec<(PointKey, RecoveryPoint)>>,
+}
+
+/// All files of recovery points of a data directory.
+///
+/// # Errors
+/// As the system calls.
+pub async fn read_files(data_directory: &Path) -> io::Result<Vec<PointsFile>> {
+    let mut files = Vec::new();
+    for entry in runtime::list_directory(data_directory).await? {
+        let number = entry.name.strip_prefix(FILE_PREFIX).and_then(|shard| shard.parse().ok());
+        let Some(shard) = number.filter(|_| !entry.is_directory) else { continue };
+        let path = data_directory.join(&entry.name);
+        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            other => other?,
+        };
+        let entries = bytes.as_deref().and_then(decode_file);
+        files.push(PointsFile { path, shard, entries });
+    }
+    Ok(files)
+}
+
 /// What all files of a data directory say, the later of two for the same partition, and which shards'
 /// files there are. A damaged file is as good as none.
 ///
@@ -206,16 +234,9 @@ pub async fn read_all(
     data_directory: &Path,
 ) -> io::Result<(HashMap<PointKey, RecoveryPoint>, Vec<u16>)> {
     let (mut points, mut shards) = (HashMap::new(), Vec::new());
-    for entry in runtime::list_directory(data_directory).await? {
-        let number = entry.name.strip_prefix(FILE_PREFIX).and_then(|shard| shard.parse().ok());
-        let Some(shard) = number.filter(|_| !entry.is_directory) else { continue };
+    for PointsFile { path, shard, entries } in read_files(data_directory).await? {
         shards.push(shard);
-        let path = data_directory.join(&entry.name);
-        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            other => other?,
-        };
-        let Some(entries) = bytes.as_deref().and_then(decode_file) else {
+        let Some(entries) = entries else {
             tracing::warn!(file = %path.display(), "recovery points are damaged; reading more instead");
             continue;
         };

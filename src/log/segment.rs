@@ -16,6 +16,8 @@ pub const KAFKA_SNAPSHOT_SUFFIX: &str = "snapshot";
 /// An empty file that says: commits were written that no sync has covered, so power loss may leave holes
 /// anywhere after the checkpoint.
 pub const UNSYNCED_NAME: &str = "unsynced";
+/// A small file that says: a repair of this partition began and did not end, so nobody may serve it.
+pub const REPAIRING_NAME: &str = "repairing";
 /// A small file being written, not yet renamed to its name; removed by recovery.
 pub const TEMPORARY_SUFFIX: &str = "tmp";
 

@@ -145,7 +145,7 @@ pub fn host_memory_bytes() -> u64 {
 /// Held while this process owns a data directory (flock(2): the kernel ends it with the process).
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: std::fs::File,
+    _file: Option<std::fs::File>,
 }
 
 impl DirectoryLock {
@@ -160,8 +160,27 @@ impl DirectoryLock {
             .read(true)
             .write(true)
             .open(path)?;
+        DirectoryLock::of(file)
+    }
+
+    /// The same for who writes nothing, on a file system that may be read-only: where there is no lock file,
+    /// nobody holds it.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened.
+    pub fn acquire_to_read(path: &Path) -> io::Result<Option<DirectoryLock>> {
+        match std::fs::File::open(path) {
+            Ok(file) => DirectoryLock::of(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Some(DirectoryLock { _file: None }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(file: std::fs::File) -> io::Result<Option<DirectoryLock>> {
         match file.try_lock() {
-            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
+            Ok(()) => Ok(Some(DirectoryLock { _file: Some(file) })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }

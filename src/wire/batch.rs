@@ -337,6 +337,26 @@ pub fn assign_append_time(batch: &mut [u8], at: Timestamp) {
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// A batch without records in the place of those from `base_offset` on, as compaction leaves them: whoever reads
+/// goes on behind it.
+pub fn without_records(base_offset: Offset, last_offset_delta: i32) -> Vec<u8> {
+    let mut batch = vec![0; BATCH_HEADER_BYTES];
+    let length = (BATCH_HEADER_BYTES - LENGTH_OVERHEAD) as i32;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    // Nobody led when it was made.
+    assign_offsets(&mut batch, base_offset, -1);
+    batch[16] = 2;
+    batch[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+    batch[27..35].copy_from_slice(&Timestamp::NONE.0.to_be_bytes());
+    batch[35..43].copy_from_slice(&Timestamp::NONE.0.to_be_bytes());
+    batch[43..51].copy_from_slice(&NO_PRODUCER_ID.to_be_bytes());
+    batch[51..53].copy_from_slice(&NO_PRODUCER_EPOCH.to_be_bytes());
+    batch[53..57].copy_from_slice(&NO_SEQUENCE.to_be_bytes());
+    let crc = checksum(&batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
 #[cfg(any(test, feature = "sim"))]
 pub mod testing {
     //! Small batches for tests of the layers above.
@@ -473,6 +493,15 @@ mod tests {
             assert!(parse_produced(&good[..cut]).is_err(), "cut at {cut}");
             assert!(parse_whole(&good[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_batch_without_records_stands_for_offsets() {
+        let header = parse_whole(&without_records(Offset(17), 4)).unwrap();
+        assert_eq!((header.base_offset, header.next_offset()), (Offset(17), Offset(22)));
+        assert_eq!((header.record_count, header.leader_epoch), (0, -1));
+        assert!(!header.has_producer() && header.max_timestamp == Timestamp::NONE);
+        assert_eq!(header.batch_bytes, BATCH_HEADER_BYTES);
     }
 
     #[test]

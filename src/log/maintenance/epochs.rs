@@ -16,6 +16,7 @@ use crate::log::verify::Epochs;
 use crate::types::Offset;
 use std::fmt::Write;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 const FILE_NAME: &str = "leader-epoch-checkpoint";
@@ -51,12 +52,16 @@ fn decode(text: &str) -> Option<Vec<(i32, Offset)>> {
 }
 
 impl Partition {
+    pub(super) fn epochs_path(&self) -> PathBuf {
+        self.directory.join(FILE_NAME)
+    }
+
     /// Reads the history when the partition is opened first.
     pub(super) async fn read_epochs(&self, foreign: bool) -> Result<(), LogFault> {
         if self.state.borrow().opened {
             return Ok(());
         }
-        let path = self.directory.join(FILE_NAME);
+        let path = self.epochs_path();
         let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
@@ -103,7 +108,7 @@ impl Partition {
             }
             state.epochs.clone()
         };
-        let path = self.directory.join(FILE_NAME);
+        let path = self.epochs_path();
         let written = small_file::write(&path, encode(&epochs).as_bytes()).await;
         written.map_err(|error| LogFault::from_io("write", &path, 0, &error))?;
         let mut state = self.state.borrow_mut();

@@ -14,7 +14,7 @@
 //! Runs on the partition's shard, before it serves; also when a full disk is tried again, while readers go
 //! on: so the partition's state changes at the end, at once.
 
-use super::scan::Scan;
+use super::scan::{Scan, Window};
 use crate::limits::BLOCK_BYTES;
 use crate::log::config::LogConfig;
 use crate::log::fault::LogFault;
@@ -53,21 +53,23 @@ pub struct Recovery {
 
 /// The files of a partition's folder that matter.
 #[derive(Default)]
-struct Listing {
+pub(super) struct Listing {
     /// Base offset and length of each segment, ascending.
-    segments: Vec<(Offset, u64)>,
-    snapshots: Vec<Offset>,
+    pub segments: Vec<(Offset, u64)>,
+    pub snapshots: Vec<Offset>,
     temporary: Vec<PathBuf>,
     /// Apache Kafka wrote here.
-    foreign: bool,
+    pub foreign: bool,
     /// Commits may not have been synced.
-    unsynced: bool,
+    pub unsynced: bool,
+    /// A repair did not end.
+    pub repairing: bool,
 }
 
 /// Up to where a log is known to be complete on disk, and by what.
-struct Known {
-    next: Offset,
-    producers: ProducerState,
+pub(super) struct Known {
+    pub next: Offset,
+    pub producers: ProducerState,
     /// None: by a snapshot.
     point: Option<RecoveryPoint>,
     /// The partition's own snapshot says the same.
@@ -75,12 +77,12 @@ struct Known {
 }
 
 /// What a partition was found to be, before its state says so.
-struct Recovered {
-    segments: Vec<Segment>,
-    scan: Scan,
-    recovery: Recovery,
+pub(super) struct Recovered {
+    pub segments: Vec<Segment>,
+    pub scan: Scan,
+    pub recovery: Recovery,
     /// The files are as a checkpoint left them.
-    clean: bool,
+    pub clean: bool,
 }
 
 impl Partition {
@@ -96,6 +98,7 @@ impl Partition {
         log_start: Offset,
     ) -> Result<Rc<Partition>, LogFault> {
         let directory = shard.options.data_directory.join(id.to_string());
+        let serves_damaged = config.serves_damaged;
         let state = State::new(config, leader_epoch, log_start);
         let partition = Partition::new(shard, id, directory, state);
         partition.take_point();
@@ -104,6 +107,9 @@ impl Partition {
             partition.recover(log_start).await
         };
         if let Err(fault) = opened.await {
+            if serves_damaged && partition.open_before(&fault, log_start).await {
+                return Ok(partition);
+            }
             shard.files.remove_partition(partition.number);
             partition.return_point();
             return Err(fault);
@@ -142,9 +148,14 @@ impl Partition {
         Ok(())
     }
 
-    /// What the folder holds, rid of what a crash left half made, and what of it is known to be complete.
-    async fn take_stock(&self) -> Result<(Listing, Known), LogFault> {
+    /// What the folder holds, rid of what a crash left half made and of snapshots that serve nobody any more.
+    pub(super) async fn take_stock(&self) -> Result<Listing, LogFault> {
         let listing = self.list().await?;
+        if listing.repairing {
+            let path = self.directory.join(segment::REPAIRING_NAME);
+            let reason = "a repair of this partition did not end: run it again".to_string();
+            return Err(LogFault::damage(&path, 0, reason));
+        }
         for path in &listing.temporary {
             let removed = runtime::remove_file(path).await;
             removed.map_err(|error| LogFault::from_io("remove", path, 0, &error))?;
@@ -159,12 +170,17 @@ impl Partition {
             // The life that made the mark may have ended before its name was durable.
             self.sync_names().await?;
         }
-        let known = self.known_complete(&listing).await?;
-        Ok((listing, known))
+        for old in listing.snapshots.iter().rev().skip(2) {
+            let path = segment::file_path(&self.directory, *old, segment::PRODUCERS_SUFFIX);
+            let removed = runtime::remove_file(&path).await;
+            removed.map_err(|error| LogFault::from_io("remove", &path, 0, &error))?;
+        }
+        Ok(listing)
     }
 
     async fn recover(self: &Rc<Self>, log_start: Offset) -> Result<(), LogFault> {
-        let (mut listing, known) = self.take_stock().await?;
+        let mut listing = self.take_stock().await?;
+        let known = self.known_complete(&listing).await?;
         if listing.segments.is_empty() {
             if known.next > log_start {
                 let end = known.next;
@@ -177,12 +193,11 @@ impl Partition {
         let mut segments: Vec<Segment> =
             listing.segments.iter().map(|(base, bytes)| Segment::sealed(*base, *bytes)).collect();
         let (from, is_snapshot_too) = (known.next, known.is_snapshot_too);
-        let (mut at, mut active, mut scan) = self.resume(&listing, known).await?;
+        let (mut at, mut active, mut scan) = self.resume(&listing, known, log_start).await?;
         let mut recovery = Recovery::default();
         while let Some((next_base, _)) = listing.segments.get(at + 1).copied() {
-            let goes_on = self
-                .scan_rolled(&mut active, &mut scan, next_base, log_start, &mut recovery)
-                .await?;
+            let goes_on =
+                self.scan_rolled(&mut active, &mut scan, next_base, &mut recovery).await?;
             if !goes_on {
                 self.remove_later(&mut listing, at).await?;
                 segments.truncate(at + 1);
@@ -221,9 +236,9 @@ impl Partition {
     }
 
     /// What is known to be complete: by the shard's recovery point, or by a snapshot of the partition.
-    async fn known_complete(&self, listing: &Listing) -> Result<Known, LogFault> {
-        let (producers, next) = self.newest_snapshot(&listing.snapshots).await?;
-        let snapshot = Known { next, producers, point: None, is_snapshot_too: true };
+    pub(super) async fn known_complete(&self, listing: &Listing) -> Result<Known, LogFault> {
+        let snapshot = self.known_by_snapshot(listing).await?;
+        let next = snapshot.next;
         let Some(point) = self.state.borrow().point.clone() else { return Ok(snapshot) };
         if point.next < next {
             return Ok(snapshot);
@@ -248,11 +263,18 @@ impl Partition {
         Ok(Known { next: point.next, producers, point: Some(point), is_snapshot_too })
     }
 
+    /// What a snapshot of the partition alone says.
+    pub(super) async fn known_by_snapshot(&self, listing: &Listing) -> Result<Known, LogFault> {
+        let (producers, next) = self.newest_snapshot(&listing.snapshots).await?;
+        Ok(Known { next, producers, point: None, is_snapshot_too: true })
+    }
+
     /// Where the scan begins: the place of a segment among all, what is known of it, and the scan.
-    async fn resume(
+    pub(super) async fn resume(
         self: &Rc<Self>,
         listing: &Listing,
         known: Known,
+        log_start: Offset,
     ) -> Result<(usize, Segment, Scan), LogFault> {
         let Known { next: from, producers, point, .. } = known;
         // The segment that holds the place, or that it is the end of.
@@ -284,7 +306,9 @@ impl Partition {
             None => self.tail_of(start, base),
         };
         let durable = next.map_or(Position::ZERO, |_| active.end);
-        let scan = Scan { next: next.unwrap_or(base), from, producers, succession, durable };
+        let next = next.unwrap_or(base);
+        let observer = None;
+        let scan = Scan { next, log_start, from, producers, succession, durable, observer };
         Ok((at, active, scan))
     }
 
@@ -330,24 +354,17 @@ impl Partition {
         segment: &mut Segment,
         scan: &mut Scan,
         next_base: Offset,
-        log_start: Offset,
         recovery: &mut Recovery,
     ) -> Result<bool, LogFault> {
         let path = self.segment_path(segment.base);
         let fault = |error| LogFault::from_io("recover", &path, 0, &error);
         let file = File::open(&path, FileOptions::default()).await.map_err(fault)?;
-        let (scanned_bytes, whole) = self.scan_whole(&file, segment, scan).await?;
-        recovery.scanned_bytes += scanned_bytes;
-        let lax = self.state.borrow().marked_unsynced;
-        let gap_allowed = self.state.borrow().gaps_allowed() || next_base <= log_start;
-        let follows = scan.next == next_base || (gap_allowed && scan.next < next_base);
-        if !whole || !follows {
-            if lax {
-                return Ok(false);
-            }
-            let next = scan.next;
-            let reason = format!("the segment ends at {next}, the next begins at {next_base}");
-            return Err(LogFault::damage(&path, segment.end.0, reason));
+        let (start, mut window) = (segment.end, Window::default());
+        let stop = self.scan_batches_of(&file, segment, scan, &mut window).await?;
+        let judged = self.judge_rolled(&file, segment, scan, stop, next_base, &mut window).await;
+        recovery.scanned_bytes += segment.end - start;
+        if !judged? {
+            return Ok(false);
         }
         // Its length may be as it should and not durable: after a sync that failed the next one says nothing.
         // So it is changed again.
@@ -380,7 +397,7 @@ impl Partition {
         self.sync_names().await
     }
 
-    async fn list(&self) -> Result<Listing, LogFault> {
+    pub(super) async fn list(&self) -> Result<Listing, LogFault> {
         let mut listing = Listing::default();
         let entries = match runtime::list_directory(&self.directory).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
@@ -394,6 +411,7 @@ impl Partition {
                 continue;
             }
             listing.unsynced |= entry.name == segment::UNSYNCED_NAME;
+            listing.repairing |= entry.name == segment::REPAIRING_NAME;
             match segment::parse_name(&entry.name) {
                 Some((base, segment::LOG_SUFFIX)) => listing.segments.push((base, entry.length)),
                 Some((offset, segment::PRODUCERS_SUFFIX)) => listing.snapshots.push(offset),
@@ -406,17 +424,11 @@ impl Partition {
         Ok(listing)
     }
 
-    /// The newest snapshot that is whole, and the offset that it covers; older ones than the one before
-    /// are removed, they serve nobody any more.
+    /// The newest snapshot that is whole, and the offset that it covers.
     async fn newest_snapshot(
         &self,
         snapshots: &[Offset],
     ) -> Result<(ProducerState, Offset), LogFault> {
-        for old in snapshots.iter().rev().skip(2) {
-            let path = segment::file_path(&self.directory, *old, segment::PRODUCERS_SUFFIX);
-            let removed = runtime::remove_file(&path).await;
-            removed.map_err(|error| LogFault::from_io("remove", &path, 0, &error))?;
-        }
         for offset in snapshots.iter().rev().take(2) {
             let path = segment::file_path(&self.directory, *offset, segment::PRODUCERS_SUFFIX);
             let bytes = match small_file::read(&path, ProducerState::SNAPSHOT_BYTES_MAX).await {
@@ -539,7 +551,11 @@ impl Partition {
     }
 
     /// Takes up what was read as the partition's state.
-    fn adopt(&self, log_start: Offset, recovered: Option<Recovered>) -> Result<(), LogFault> {
+    pub(super) fn adopt(
+        &self,
+        log_start: Offset,
+        recovered: Option<Recovered>,
+    ) -> Result<(), LogFault> {
         let mut state = self.state.borrow_mut();
         let durability = state.config.durability;
         let next = recovered.as_ref().map_or(log_start, |found| found.scan.next);

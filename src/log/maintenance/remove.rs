@@ -85,11 +85,7 @@ impl Partition {
     /// their records are none of this topic's.
     pub(super) async fn set_stray_aside(&self) -> Result<(), LogFault> {
         let fault = |error| LogFault::from_io("read", &self.directory, 0, &error);
-        let is_stray = match self.read_topic_id().await.map_err(fault)? {
-            Some(id) => id != self.id.topic_id.to_base64(),
-            None => self.has_segments().await.map_err(fault)?,
-        };
-        if is_stray
+        if self.is_stray().await?
             && !planted::is(Bug::KeepStrayFolder)
             && let Some(kept) = self.move_away(STRAY_SUFFIX).await.map_err(fault)?
         {
@@ -97,6 +93,15 @@ impl Partition {
             tracing::warn!(partition = %self.id, %kept, "a folder in the way was set aside");
         }
         Ok(())
+    }
+
+    /// Whether the folder is not this topic's, or does not say whose its segments are.
+    pub(super) async fn is_stray(&self) -> Result<bool, LogFault> {
+        let fault = |error| LogFault::from_io("read", &self.directory, 0, &error);
+        match self.read_topic_id().await.map_err(fault)? {
+            Some(id) => Ok(id != self.id.topic_id.to_base64()),
+            None => self.has_segments().await.map_err(fault),
+        }
     }
 
     async fn has_segments(&self) -> io::Result<bool> {

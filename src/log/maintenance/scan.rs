@@ -1,6 +1,7 @@
 //! The scan of a log's tail: batch after batch from the checkpoint on, and what becomes of the bytes after
 //! the last whole one. Runs on the partition's shard while it opens.
 
+use super::observe::Observer;
 use super::recover::Recovery;
 use crate::limits::{BATCH_HEADER_BYTES, BLOCK_BYTES};
 use crate::log::fault::LogFault;
@@ -10,7 +11,7 @@ use crate::log::planted::{self, Bug};
 use crate::log::producers::ProducerState;
 use crate::log::segment::Segment;
 use crate::log::verify::{Succession, Wrong};
-use crate::runtime::buffer::BufferSlice;
+use crate::runtime::buffer::{AlignedBuffer, BufferSlice};
 use crate::runtime::{self, File};
 use crate::types::{Offset, Position, Timestamp};
 use crate::wire::batch::{self, BatchHeader};
@@ -26,15 +27,29 @@ const SEARCH_BYTES_MAX: usize = 1 << 30;
 /// What a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
+/// Why a walk over batches ended where it did.
+pub(super) enum Stop {
+    /// The file ends there, or zeros begin.
+    End,
+    /// No whole batch is there: what a crash may have left.
+    Torn(String),
+    /// A whole batch is there that does not belong there.
+    Misplaced(String),
+}
+
 /// How far a scan has come.
 pub(super) struct Scan {
     pub next: Offset,
+    /// Where the log begins, as far as it was told.
+    pub log_start: Offset,
     /// The checkpoint: producers are noted from here on; before, the snapshot knows them.
     pub from: Offset,
     pub producers: ProducerState,
     pub succession: Succession,
     /// Where in the segment that place is, once it is known; before, all may have to be made durable.
     pub durable: Position,
+    /// Sees every batch, when somebody inspects the log.
+    pub observer: Option<Observer>,
 }
 
 impl Partition {
@@ -47,94 +62,135 @@ impl Partition {
         scan: &mut Scan,
     ) -> Result<Recovery, LogFault> {
         let start = active.end;
-        let (stop, mut window) = self.scan_batches_of(file, active, scan).await?;
-        let cut_bytes = self.cut_tail(file, active, scan, stop, &mut window).await?;
+        let mut window = Window::default();
+        let stop = self.scan_batches_of(file, active, scan, &mut window).await?;
+        let torn = self.judge_tail(file, active, scan, stop, &mut window).await?;
+        let cut_bytes = self.cut_tail(file, active, torn).await?;
         Ok(Recovery { scanned_bytes: active.end - start, cut_bytes, end: scan.next })
     }
 
-    /// The same for a segment that another follows: bytes scanned, and whether only zeros are left.
-    pub(super) async fn scan_whole(
-        self: &Rc<Self>,
-        file: &File,
-        segment: &mut Segment,
-        scan: &mut Scan,
-    ) -> Result<(u64, bool), LogFault> {
-        let start = segment.end;
-        let (_, mut window) = self.scan_batches_of(file, segment, scan).await?;
-        let path = self.segment_path(segment.base);
-        let dirty = window.last_nonzero(file, segment.end, segment.allocated).await;
-        let end = segment.end;
-        let dirty = dirty.map_err(|error| LogFault::from_io("read", &path, end.0, &error))?;
-        Ok((end - start, dirty.is_none()))
-    }
-
     /// Walks over batches up to the first that is none, and says why it is none.
-    async fn scan_batches_of(
+    pub(super) async fn scan_batches_of(
         self: &Rc<Self>,
         file: &File,
         active: &mut Segment,
         scan: &mut Scan,
-    ) -> Result<(Option<String>, Window), LogFault> {
+        window: &mut Window,
+    ) -> Result<Stop, LogFault> {
         let path = self.segment_path(active.base);
         let length = active.allocated;
         let interval = self.state.borrow().config.index_interval_bytes;
         // When a batch was stored nobody knows any more; its records' time says nothing of it.
         let now = runtime::wall_clock();
-        let mut window = Window::default();
-        let stop = loop {
+        loop {
             let batch = window.batch_at(file, active.end, length).await;
             let position = active.end.0;
             let batch =
                 batch.map_err(|error| LogFault::from_io("read", &path, position, &error))?;
-            let Some(bytes) = batch else { break None };
+            let Some(bytes) = batch else { return Ok(Stop::End) };
             match scan.succession.check(&bytes) {
                 Ok(header) => scan.note(active, &header, interval, now),
-                Err(Wrong::Torn(reason)) => break Some(reason),
-                Err(Wrong::Misplaced(reason)) if begins_torn(active.end, &bytes) => {
-                    break Some(reason);
+                Err(Wrong::Misplaced(reason)) if !begins_torn(active.end, &bytes) => {
+                    return Ok(Stop::Misplaced(reason));
                 }
-                Err(Wrong::Misplaced(reason)) => {
-                    return Err(LogFault::damage(&path, position, reason));
+                Err(Wrong::Torn(reason) | Wrong::Misplaced(reason)) => {
+                    return Ok(Stop::Torn(reason));
                 }
             }
             runtime::yield_if_needed().await;
-        };
-        Ok((stop, window))
+        }
     }
 
-    /// Cuts what follows the last whole batch, if anything does that is not zeros.
-    async fn cut_tail(
+    /// Whether a segment that another follows ends as it should: with whole batches, up to the other's first
+    /// offset. False when the log ends in it all the same, because nothing promised that it would not. Changes
+    /// nothing.
+    pub(super) async fn judge_rolled(
         &self,
         file: &File,
-        active: &mut Segment,
+        segment: &Segment,
         scan: &Scan,
-        stop: Option<String>,
+        stop: Stop,
+        next_base: Offset,
         window: &mut Window,
-    ) -> Result<u64, LogFault> {
+    ) -> Result<bool, LogFault> {
+        let (path, end) = (self.segment_path(segment.base), segment.end);
+        let torn = match stop {
+            Stop::Misplaced(reason) => return Err(LogFault::damage(&path, end.0, reason)),
+            Stop::Torn(reason) => format!("{reason}; "),
+            Stop::End => String::new(),
+        };
+        let dirty = window.last_nonzero(file, end, segment.allocated).await;
+        let dirty = dirty.map_err(|error| LogFault::from_io("read", &path, end.0, &error))?;
+        let (lax, gap_allowed) = {
+            let state = self.state.borrow();
+            (state.marked_unsynced, state.gaps_allowed() || next_base <= scan.log_start)
+        };
+        let follows = scan.next == next_base || (gap_allowed && scan.next < next_base);
+        if dirty.is_none() && follows {
+            return Ok(true);
+        }
+        // What was complete is not taken for what the power took.
+        if lax && scan.next >= scan.from {
+            return Ok(false);
+        }
+        let next = scan.next;
+        let reason = format!("{torn}the segment ends at {next}, the next begins at {next_base}");
+        Err(LogFault::damage(&path, end.0, reason))
+    }
+
+    /// What follows the last whole batch of the log: the last byte of a torn tail; `None` when nothing but zeros
+    /// does. Changes nothing.
+    pub(super) async fn judge_tail(
+        &self,
+        file: &File,
+        active: &Segment,
+        scan: &Scan,
+        stop: Stop,
+        window: &mut Window,
+    ) -> Result<Option<Position>, LogFault> {
         let path = self.segment_path(active.base);
         let end = active.end;
-        let fault = |error| LogFault::from_io("cut", &path, end.0, &error);
-        let reason = stop.unwrap_or_else(|| "the file ends within a batch".to_string());
+        let fault = |error| LogFault::from_io("read", &path, end.0, &error);
+        let reason = match stop {
+            Stop::Misplaced(reason) => return Err(LogFault::damage(&path, end.0, reason)),
+            Stop::Torn(reason) => reason,
+            Stop::End => "no batch is there".to_string(),
+        };
         if scan.next < scan.from {
             let Scan { next, from, .. } = scan;
             let reason = format!("{reason}; the log ends at {next}, but was complete up to {from}");
             return Err(LogFault::damage(&path, end.0, reason));
         }
         let dirty = window.last_nonzero(file, end, active.allocated).await.map_err(fault)?;
-        let Some(last) = dirty else { return Ok(0) };
+        let Some(last) = dirty else { return Ok(None) };
         // Without a sync of every commit, the power takes what it likes.
         let synced = !self.state.borrow().marked_unsynced;
         let torn = end + self.shard.options.commit_bytes_max as u64;
         if synced && last > torn {
-            let later = window.find_batch(file, torn, last, scan.next).await.map_err(fault)?;
-            if let Some(later) = later {
+            let is_later = |header: &BatchHeader| {
+                header.base_offset >= scan.next
+                    && header.record_count.checked_sub(1) == Some(header.last_offset_delta)
+            };
+            let later = window.find_batch(file, torn, last, is_later, SEARCH_BYTES_MAX).await;
+            if let Some(later) = later.map_err(fault)? {
                 let reason = format!("{reason}, but a whole batch follows at byte {later}");
                 return Err(LogFault::damage(&path, end.0, reason));
             }
         }
-        if planted::is(Bug::KeepTornTail) {
-            return Ok(0);
-        }
+        Ok(Some(last))
+    }
+
+    /// Cuts a torn tail; the bytes cut.
+    async fn cut_tail(
+        &self,
+        file: &File,
+        active: &mut Segment,
+        torn: Option<Position>,
+    ) -> Result<u64, LogFault> {
+        let Some(last) = torn.filter(|_| !planted::is(Bug::KeepTornTail)) else { return Ok(0) };
+        let path = self.segment_path(active.base);
+        let end = active.end;
+        let fault = |error| LogFault::from_io("cut", &path, end.0, &error);
         // Nothing of the old tail may come back when later writes end before it.
         file.truncate(end.0).await.map_err(fault)?;
         file.sync().await.map_err(fault)?;
@@ -166,6 +222,9 @@ impl Scan {
             self.producers.note(header, now);
         }
         let (position, last) = (active.end, header.last_offset());
+        if let Some(observer) = &mut self.observer {
+            observer.see(header, position, now);
+        }
         active.first_timestamp.get_or_insert(header.max_timestamp);
         let max = active.note_time(header.max_timestamp, last);
         let index = Rc::make_mut(active.index.as_mut().expect("the active segment has its index"));
@@ -182,9 +241,28 @@ impl Scan {
 pub(super) struct Window {
     start: u64,
     bytes: Option<BufferSlice>,
+    forgives: bool,
+    unreadable: Option<Unreadable>,
+}
+
+/// The last block of a file that could not be read.
+pub(super) struct Unreadable {
+    pub position: u64,
+    pub reason: String,
 }
 
 impl Window {
+    /// One that reads on where the device fails: such blocks count as zeros.
+    pub fn forgiving() -> Window {
+        Window { forgives: true, ..Window::default() }
+    }
+
+    /// The last block from a position on that could not be read.
+    pub fn unreadable_from(&self, position: Position) -> Option<&Unreadable> {
+        let block = position.0 / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        self.unreadable.as_ref().filter(|found| found.position >= block)
+    }
+
     /// The bytes at `position`, at least `length` of them if the file has them.
     async fn at(
         &mut self,
@@ -199,8 +277,15 @@ impl Window {
         if !held || self.bytes.is_none() {
             let left = file_length.saturating_sub(position);
             let wish = SCAN_BYTES.max(length).min(usize::try_from(left).unwrap_or(usize::MAX));
-            self.bytes = Some(file.read_at(position, wish).await?);
-            self.start = position;
+            let read = match file.read_at(position, wish).await {
+                Err(_) if self.forgives => {
+                    let (read, unreadable) = read_blocks(file, position, wish).await?;
+                    self.unreadable = unreadable.or(self.unreadable.take());
+                    read
+                }
+                other => other?,
+            };
+            (self.bytes, self.start) = (Some(read), position);
         }
         let bytes = self.bytes.as_ref().expect("just read");
         Ok(bytes.slice(((position - self.start) as usize).min(bytes.len())..bytes.len()))
@@ -208,7 +293,7 @@ impl Window {
 
     /// The whole batch at `position`, or as much as there is; `None` where the log may end: at the file's
     /// end, or at zeros.
-    async fn batch_at(
+    pub async fn batch_at(
         &mut self,
         file: &File,
         position: Position,
@@ -228,7 +313,7 @@ impl Window {
     }
 
     /// The last byte at or after `start` that is not zero. What was allocated and never written is not read.
-    async fn last_nonzero(
+    pub async fn last_nonzero(
         &mut self,
         file: &File,
         start: Position,
@@ -258,13 +343,15 @@ impl Window {
         Ok(last)
     }
 
-    /// A whole batch of at least offset `next` that begins between two positions.
-    async fn find_batch(
+    /// A whole batch that begins between two positions and is accepted; or where one may begin when so many
+    /// bytes were searched.
+    pub async fn find_batch(
         &mut self,
         file: &File,
         start: Position,
         end: Position,
-        next: Offset,
+        accepts: impl Fn(&BatchHeader) -> bool,
+        searched_max: usize,
     ) -> io::Result<Option<Position>> {
         let file_length = end.0 + 1;
         let (mut at, mut searched) = (start.0, 0);
@@ -275,9 +362,7 @@ impl Window {
             let left = file_length - at;
             let found = (0..=last).find(|from| {
                 BatchHeader::parse(&bytes[*from..]).is_ok_and(|header| {
-                    header.base_offset >= next
-                        && header.batch_bytes as u64 <= left - *from as u64
-                        && header.record_count.checked_sub(1) == Some(header.last_offset_delta)
+                    header.batch_bytes as u64 <= left - *from as u64 && accepts(&header)
                 })
             });
             let Some(from) = found else {
@@ -288,7 +373,7 @@ impl Window {
             let batch = self.batch_at(file, position, file_length).await?;
             searched += batch.as_ref().map_or(0, |bytes| bytes.len());
             if batch.is_some_and(|bytes| batch::parse_whole(&bytes).is_ok())
-                || searched > SEARCH_BYTES_MAX
+                || searched > searched_max
             {
                 return Ok(Some(position));
             }
@@ -296,4 +381,32 @@ impl Window {
         }
         Ok(None)
     }
+}
+
+/// Reads block by block what cannot be read in one piece, with zeros for what cannot be read at all.
+pub(super) async fn read_blocks(
+    file: &File,
+    position: u64,
+    length: usize,
+) -> io::Result<(BufferSlice, Option<Unreadable>)> {
+    let mut unreadable = None;
+    let end = (position + length as u64).min(file.length().await?);
+    let length = end.saturating_sub(position) as usize;
+    let mut buffer = AlignedBuffer::allocate(length.max(1).next_multiple_of(BLOCK_BYTES));
+    let target = buffer.as_mut_slice();
+    target.fill(0);
+    let mut at = 0;
+    while at < length {
+        let here = position + at as u64;
+        let block_end = (here / BLOCK_BYTES as u64 + 1) * BLOCK_BYTES as u64;
+        let wish = (block_end.min(end) - here) as usize;
+        match file.read_at(here, wish).await {
+            Ok(bytes) => target[at..at + bytes.len()].copy_from_slice(&bytes),
+            Err(error) => {
+                unreadable = Some(Unreadable { position: here, reason: error.to_string() });
+            }
+        }
+        at += wish;
+    }
+    Ok((buffer.freeze().slice(0..length), unreadable))
 }

@@ -8,7 +8,7 @@ use crate::types::Timestamp;
 use glommio::io::{Directory, DmaFile, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// A file under direct I/O.
@@ -238,4 +238,33 @@ pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
     .await;
     std::fs::remove_file(&path)?;
     probed
+}
+
+/// The same for who writes nothing: reads the first file that is not empty.
+///
+/// # Errors
+/// The directory cannot be listed, or its file system has no direct I/O.
+pub async fn prepare_to_read(directory: &Path) -> io::Result<()> {
+    let Some(path) = first_file(directory, 2)? else { return Ok(()) };
+    let file = File::open(&path, FileOptions { read_only: true, ..FileOptions::default() }).await?;
+    // What is wrong with its contents is for others to say.
+    drop(file.read_at(0, BLOCK_BYTES).await);
+    file.close().await
+}
+
+fn first_file(directory: &Path, levels: u32) -> io::Result<Option<PathBuf>> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && metadata.len() > 0 {
+            return Ok(Some(entry.path()));
+        }
+        if metadata.is_dir()
+            && levels > 1
+            && let Some(found) = first_file(&entry.path(), levels - 1)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
