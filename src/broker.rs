@@ -290,7 +290,7 @@ async fn run_shard(
     });
     let outcome = match prepared {
         Ok(()) => serve(&shard, &start, stop).await,
-        Err(error) => Err(error),
+        failed => failed,
     };
     if let Some(admin) = admin {
         admin.close();

@@ -92,6 +92,7 @@ impl Admin {
     /// As bind(2).
     pub fn serve_at(self: &Rc<Self>, address: SocketAddr) -> io::Result<()> {
         let listener = Listener::bind(address, ListenOptions { shared: true, backlog: BACKLOG })?;
+        tell_address(&listener);
         drop(runtime::spawn_background(self.clone().accept_from(listener)));
         Ok(())
     }
@@ -101,7 +102,10 @@ impl Admin {
         let deadline = runtime::now() + PORT_WAIT_MAX;
         while !self.stopping.get() {
             match Listener::bind(address, ListenOptions { shared: false, backlog: BACKLOG }) {
-                Ok(listener) => return self.accept_from(listener).await,
+                Ok(listener) => {
+                    tell_address(&listener);
+                    return self.accept_from(listener).await;
+                }
                 Err(error) if runtime::now() >= deadline => {
                     tracing::warn!(%address, %error,
                         "no admin port: set admin_listen to another address, or to none");
@@ -126,7 +130,6 @@ impl Admin {
     }
 
     async fn accept_from(self: Rc<Self>, listener: Listener) {
-        tracing::info!(address = %listener.local_address(), "metrics and health are served");
         let listener = Rc::new(listener);
         *self.listener.borrow_mut() = Some(listener.clone());
         while !self.stopping.get() {
@@ -238,6 +241,10 @@ impl Admin {
         }
         runtime::timeout(ADMIN_SHARD_WAIT_MAX, self.shard.ask(id, request)).await
     }
+}
+
+fn tell_address(listener: &Listener) {
+    tracing::info!(address = %listener.local_address(), "metrics and health are served");
 }
 
 fn verdict(outcome: Result<(), String>) -> Response<Whole> {
