@@ -3,7 +3,8 @@
 //! The main thread checks the host and starts a thread per core; after that it only waits. Everything a
 //! core owns is made on it.
 
-use crate::config::Config;
+use crate::admin::{Admin, AdminOptions};
+use crate::config::{AdminListen, Config, HostPort};
 use crate::control_plane::{ControlPlane, Controller, Endpoints};
 use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::limits::{
@@ -58,6 +59,17 @@ struct ShardStart {
     listen: Vec<SocketAddr>,
     open_files_max: usize,
     memory_bytes: usize,
+    admin: AdminAt,
+}
+
+/// Where shard 0 serves the admin port.
+#[derive(Clone, Copy)]
+enum AdminAt {
+    Nowhere,
+    /// Held for this process, because the operator asked for it.
+    Reserved(SocketAddr),
+    /// Unless another process has it.
+    IfFree(SocketAddr),
 }
 
 /// Runs a broker until a signal stops it.
@@ -79,6 +91,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
     let (common, own) = reserve_ports(&config, shards)?;
     let ports: Vec<u16> = own.iter().map(|port| port.address.port()).collect();
     let endpoints = Arc::new(Endpoints::new(&config, shards, common.address.port(), &ports));
+    let (_admin_port, admin) = reserve_admin_port(&config)?;
     let stop = StopSignal::install().map_err(failed("cannot handle signals"))?;
     let open_files = runtime::raise_open_files_limit().map_err(failed("cannot read limits"))?;
     warn_of_weak_durability(&config);
@@ -96,6 +109,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
             listen: std::iter::once(common.address).chain(own).collect(),
             open_files_max: open_files_per_shard(&config, open_files, shards),
             memory_bytes: memory_per_shard(&config, shards),
+            admin,
         };
         let name = format!("shard-{index}");
         let thread = ShardThread { name, cpu: Some(cpus[index]), spin: SPIN };
@@ -174,9 +188,7 @@ fn reserve_ports(
 ) -> Result<(PortReservation, Vec<PortReservation>), BrokerError> {
     let listen = &config.listen;
     let what = format!("cannot listen on {listen}");
-    let mut addresses =
-        (listen.host.as_str(), listen.port).to_socket_addrs().map_err(failed(&what))?;
-    let address = addresses.next().ok_or_else(|| BrokerError(format!("{what}: no address")))?;
+    let address = resolve(listen, &what)?;
     let common = PortReservation::acquire(address).map_err(failed(&what))?;
     let mut own = Vec::new();
     if Endpoints::is_per_core(config, shards) {
@@ -192,6 +204,30 @@ fn reserve_ports(
         }
     }
     Ok((common, own))
+}
+
+/// Holds the admin port, if the operator asked for one.
+fn reserve_admin_port(config: &Config) -> Result<(Option<PortReservation>, AdminAt), BrokerError> {
+    let listen = match &config.admin_listen {
+        AdminListen::None => return Ok((None, AdminAt::Nowhere)),
+        AdminListen::Auto => {
+            let usual = AdminListen::usual();
+            let address = resolve(&usual, &format!("cannot listen on {usual}"))?;
+            return Ok((None, AdminAt::IfFree(address)));
+        }
+        AdminListen::At(listen) => listen,
+    };
+    let what = format!("cannot listen on {listen}, the admin port (see --admin-listen)");
+    let address = resolve(listen, &what)?;
+    let port = PortReservation::acquire(address).map_err(failed(&what))?;
+    let at = AdminAt::Reserved(port.address);
+    Ok((Some(port), at))
+}
+
+fn resolve(listen: &HostPort, what: &str) -> Result<SocketAddr, BrokerError> {
+    let mut addresses =
+        (listen.host.as_str(), listen.port).to_socket_addrs().map_err(failed(what))?;
+    addresses.next().ok_or_else(|| BrokerError(format!("{what}: no address")))
 }
 
 fn warn_of_weak_durability(config: &Config) {
@@ -247,19 +283,49 @@ async fn run_shard(
     };
     shard.log.start_writers();
     mailbox::connect(&shard, peer).await;
+    let admin = start_admin(&shard, &start);
+    let prepared = prepared.map_err(|error| {
+        let shown = start.config.data_dir.display();
+        BrokerError(format!("cannot use {shown} with direct I/O: {error}"))
+    });
     let outcome = match prepared {
         Ok(()) => serve(&shard, &start, stop).await,
-        Err(error) => {
-            let shown = start.config.data_dir.display();
-            Err(BrokerError(format!("cannot use {shown} with direct I/O: {error}")))
-        }
+        failed => failed,
     };
+    if let Some(admin) = admin {
+        admin.close();
+    }
     if outcome.is_err() && start.id != ShardId::CONTROLLER {
         // Shard 0 takes all others down; this one cannot.
         runtime::raise_stop_signal();
     }
     shard.mailbox.flushed().await;
     outcome
+}
+
+/// On shard 0: metrics and health are there before clients are served, and until the end.
+fn start_admin(shard: &Rc<Shard>, start: &ShardStart) -> Option<Rc<Admin>> {
+    if shard.id != ShardId::CONTROLLER {
+        return None;
+    }
+    let options = AdminOptions {
+        data_directory: start.config.data_dir.clone(),
+        per_partition: start.config.metrics_per_partition,
+    };
+    let admin = Admin::new(shard.clone(), options);
+    match start.admin {
+        AdminAt::Nowhere => return None,
+        AdminAt::IfFree(address) => {
+            drop(runtime::spawn_background(admin.clone().serve_if_free(address)));
+        }
+        // The port is held, so only the kernel's want of memory or descriptors is left to fail.
+        AdminAt::Reserved(address) => {
+            if let Err(error) = admin.serve_at(address) {
+                tracing::error!(%address, %error, "cannot serve the admin port");
+            }
+        }
+    }
+    Some(admin)
 }
 
 async fn serve(
@@ -300,6 +366,7 @@ async fn serve(
     drop(runtime::spawn_background(expire_producers(shard.clone())));
     let durability = config.durability;
     let (partitions, listen) = (shard.partition_count(), &start.listen);
+    shard.lifecycle.set_ready();
     tracing::info!(shard = %shard.id, partitions, %durability, ?listen, "ready");
     if let Some(stop) = stop {
         if let Err(error) = stop.wait().await {
@@ -362,11 +429,11 @@ fn tell_counts(shard: &Shard) {
     let probe = &shard.probe;
     tracing::info!(
         shard = %shard.id,
-        requests = probe.requests.get(),
+        requests = probe.requests(),
         hops = probe.hops.get(),
         batches = probe.batches_appended.get(),
         bytes = probe.bytes_appended.get(),
-        commits = probe.commits.get(),
+        commits = probe.commit_bytes.count(),
         tail_reads = probe.tail_reads.get(),
         disk_reads = probe.disk_reads.get(),
         connections = probe.connections_accepted.get(),

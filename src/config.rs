@@ -9,7 +9,7 @@ mod address;
 mod form;
 mod load;
 
-pub use address::{Advertise, HostPort};
+pub use address::{AdminListen, Advertise, HostPort};
 pub use load::{ConfigError, Effective, Loader, Source};
 
 use crate::limits;
@@ -131,6 +131,13 @@ table! {
 
     /// Host, or HOST:PORT, by which clients reach the common port, when it differs from `listen`.
     advertise: Option<Advertise> = None, auto(form::advertise());
+
+    /// Address of the admin port: metrics for Prometheus (/metrics) and health (/healthz, /readyz), without
+    /// authentication. auto: 127.0.0.1:9644, and none while another process has that. none: no such port.
+    admin_listen: AdminListen = AdminListen::Auto, form::admin_listen();
+
+    /// Show the size, start and end of each partition's log in /metrics: three series for each.
+    metrics_per_partition: bool = false, switch();
 
     /// CPUs to use, one shard on each, such as `0-3,5`. auto: all that the process is allowed.
     cpus: Option<Vec<usize>> = None, auto(cpus());

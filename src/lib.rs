@@ -20,6 +20,9 @@ pub mod net;
 pub mod router;
 pub mod shard;
 
+// beside the way of a record: metrics and health
+pub mod admin;
+
 // processes
 #[cfg(not(any(test, feature = "sim")))]
 pub mod broker;

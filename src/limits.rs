@@ -161,6 +161,24 @@ pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// sockets are not read until recovery points are written.
 pub const RECOVERY_SCAN_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Connections of the admin port at once. A further one is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection of the admin port may last, its one request and answer included. Beyond it, it is
+/// closed.
+pub const ADMIN_CONNECTION_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes and number of the header lines of a request to the admin port. Beyond either: 431.
+pub const ADMIN_HEADER_BYTES_MAX: usize = 16 * 1024;
+pub const ADMIN_HEADERS_MAX: usize = 64;
+
+/// How long the admin port waits for a shard. One that has not answered by then counts as unresponsive, and its
+/// metrics are left out.
+pub const ADMIN_SHARD_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Partitions of one shard that have metrics of their own, where that is asked for. The others have none.
+pub const ADMIN_PARTITIONS_MAX: usize = 10_000;
+
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);

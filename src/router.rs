@@ -38,6 +38,12 @@ pub enum Refusal {
 
 type Later = Pin<Box<dyn Future<Output = Result<Response, Refusal>>>>;
 
+/// A request that was started, and of which API it is.
+pub struct Routed {
+    pub key: ApiKey,
+    pub answer: InFlight,
+}
+
 /// A request whose answer is awaited.
 pub enum InFlight {
     Produce(ProduceInFlight),
@@ -62,7 +68,7 @@ pub fn route(
     services: &Services,
     frame: Bytes,
     connection: ConnectionInfo,
-) -> Result<InFlight, Refusal> {
+) -> Result<Routed, Refusal> {
     let mut decoder = Decoder::new(frame);
     let header = RequestHeader::decode(&mut decoder)?;
     let (key, version) = (header.api_key, header.api_version);
@@ -70,26 +76,27 @@ pub fn route(
     if !key.supports(version) && key != ApiKey::ApiVersions {
         return Err(Refusal::Version { key, version });
     }
-    match key {
+    let answer = match key {
         ApiKey::Produce => {
             let request = ProduceRequest::decode(&mut decoder, version)?;
             let in_flight = produce::dispatch(&services.shard, &header, request);
-            Ok(InFlight::Produce(in_flight))
+            InFlight::Produce(in_flight)
         }
         ApiKey::Fetch => {
             let request = FetchRequest::decode(&mut decoder, version)?;
             let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
             let (answers, limit) = (services.answers.clone(), services.fetch_bytes_max);
-            Ok(InFlight::Later(Box::pin(async move {
+            InFlight::Later(Box::pin(async move {
                 Ok(fetch::fetch(shard, sessions, answers, header, request, limit).await)
-            })))
+            }))
         }
         _ => {
             let control = services.control.clone();
-            Ok(InFlight::Later(Box::pin(async move {
+            InFlight::Later(Box::pin(async move {
                 let encoder = control.handle(header, decoder, connection).await?;
                 Ok(Response::encoded(encoder))
-            })))
+            }))
         }
-    }
+    };
+    Ok(Routed { key, answer })
 }

@@ -83,8 +83,16 @@ struct KeyFlags {
 }
 
 /// Those that `serve -h` shows; `--help` shows all.
-const COMMON: &[&str] =
-    &["data_dir", "listen", "advertise", "cpus", "endpoints", "durability", "num_partitions"];
+const COMMON: &[&str] = &[
+    "data_dir",
+    "listen",
+    "advertise",
+    "admin_listen",
+    "cpus",
+    "endpoints",
+    "durability",
+    "num_partitions",
+];
 
 /// clap borrows names and texts for the life of the process.
 static FLAGS: LazyLock<Vec<(String, &'static Key)>> =
@@ -147,7 +155,7 @@ fn value_name(key: &Key) -> &'static str {
     let has = |word: &str| key.name.split('_').any(|part| part == word);
     match key.name {
         "data_dir" => "PATH",
-        "listen" => "HOST:PORT",
+        "listen" | "admin_listen" => "HOST:PORT",
         "advertise" => "HOST[:PORT]",
         "cpus" => "LIST",
         _ if has("bytes") => "SIZE",

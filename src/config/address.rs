@@ -19,6 +19,44 @@ pub struct Advertise {
     pub port: Option<u16>,
 }
 
+/// Where the admin port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// At its usual place, if that is free.
+    Auto,
+    None,
+    At(HostPort),
+}
+
+impl AdminListen {
+    /// Where `Auto` is.
+    pub fn usual() -> HostPort {
+        HostPort::new("127.0.0.1", 9644)
+    }
+}
+
+impl FromStr for AdminListen {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<AdminListen, AddressError> {
+        match text {
+            "auto" => Ok(AdminListen::Auto),
+            "none" | "" => Ok(AdminListen::None),
+            text => text.parse().map(AdminListen::At),
+        }
+    }
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminListen::Auto => f.write_str("auto"),
+            AdminListen::None => f.write_str("none"),
+            AdminListen::At(address) => address.fmt(f),
+        }
+    }
+}
+
 impl HostPort {
     pub fn new(host: &str, port: u16) -> HostPort {
         HostPort { host: host.to_string(), port }
@@ -111,6 +149,15 @@ mod tests {
         for text in ["example.org", "example.org:9092", "[fe80::1]", "[::1]:1"] {
             assert_eq!(text.parse::<Advertise>().map(|a| a.to_string()), Ok(text.to_string()));
         }
+    }
+
+    #[test]
+    fn the_admin_port_is_a_word_or_an_address() {
+        for text in ["auto", "none", "0.0.0.0:9644", "[::1]:0"] {
+            assert_eq!(text.parse::<AdminListen>().map(|at| at.to_string()), Ok(text.to_string()));
+        }
+        assert_eq!("".parse(), Ok(AdminListen::None));
+        assert_eq!("nowhere".parse::<AdminListen>(), Err(AddressError));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Pure. Every form reads back what it shows.
 
-use super::address::{Advertise, HostPort};
+use super::address::{AdminListen, Advertise, HostPort};
 use crate::limits;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -254,6 +254,10 @@ pub(super) fn host_port() -> Address<HostPort> {
 
 pub(super) fn advertise() -> Address<Advertise> {
     Address { allowed: "HOST or HOST:PORT (1 to 65535)", value: std::marker::PhantomData }
+}
+
+pub(super) fn admin_listen() -> Address<AdminListen> {
+    Address { allowed: "auto, none, or HOST:PORT", value: std::marker::PhantomData }
 }
 
 pub(super) struct Address<T> {

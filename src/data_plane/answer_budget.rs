@@ -56,9 +56,12 @@ impl AnswerBudget {
     }
 
     /// Bytes that are held.
-    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.used.get()
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 }
 

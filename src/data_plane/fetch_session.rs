@@ -181,6 +181,11 @@ impl SessionCache {
         SessionCache { sessions, sessions_max, bytes, bytes_max, random }
     }
 
+    /// Sessions that are kept, the memory they take, and what they may take.
+    pub fn usage(&self) -> (usize, usize, usize) {
+        (self.sessions.borrow().len(), self.bytes.get(), self.bytes_max)
+    }
+
     /// Finds, makes or ends the session that a request names, and takes up what it changes.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::answer_budget::AnswerShare;
 use crate::runtime::buffer::BufferSlice;
-use crate::wire::Encoder;
+use crate::wire::{Encoder, ErrorTally};
 use bytes::Bytes;
 use std::ops::Deref;
 
@@ -41,13 +41,16 @@ pub struct Response {
     pub parts: Vec<Part>,
     /// The memory that was set aside for it, if any was.
     pub share: Option<AnswerShare>,
+    /// The errors that it tells.
+    pub errors: ErrorTally,
 }
 
 impl Response {
     /// A frame without records by reference.
     pub fn encoded(encoder: Encoder) -> Response {
         assert!(encoder.cuts.is_empty(), "records have to come with the frame");
-        Response { parts: vec![Part::Encoded(encoder.out.freeze())], share: None }
+        let Encoder { out, errors, .. } = encoder;
+        Response { parts: vec![Part::Encoded(out.freeze())], share: None, errors }
     }
 
     /// A frame and the records for its cuts, in order: for each cut, pieces that sum to its length.
@@ -66,7 +69,7 @@ impl Response {
         if !rest.is_empty() {
             parts.push(Part::Encoded(rest));
         }
-        Response { parts, share: None }
+        Response { parts, share: None, errors: encoder.errors }
     }
 
     /// Bytes of the whole frame.

@@ -342,7 +342,9 @@ impl Partition {
         } else {
             Some(written)
         };
+        let began = runtime::now();
         let result = file.write_at(&buffer, position).await;
+        self.shard.probe.commit_duration.record(runtime::now().0.saturating_sub(began.0));
         self.state.borrow_mut().in_flight = None;
         result.map_err(|error| LogFault::from_io("write", &path, position, &error))?;
         if let Some(written) = later

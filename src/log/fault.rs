@@ -14,6 +14,15 @@ pub enum FaultKind {
     Damage,
 }
 
+impl FaultKind {
+    /// With the name that metrics have for it.
+    pub const ALL: [(FaultKind, &str); 3] = [
+        (FaultKind::StorageFull, "storage_full"),
+        (FaultKind::Device, "device"),
+        (FaultKind::Damage, "damage"),
+    ];
+}
+
 /// Why a partition is offline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {path} at byte {position}: {reason}; {}", self.remedy())]

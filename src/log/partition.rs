@@ -297,6 +297,7 @@ impl Partition {
         state.pending_bytes += bytes.len();
         self.shard.add_pending(bytes.len());
         self.shard.probe.batches_appended.add(1);
+        self.shard.probe.records_appended.add(header.record_count as u64);
         self.shard.probe.bytes_appended.add(bytes.len() as u64);
         state.pending.push_back(PendingBatch { header, bytes, append_time });
         let dispatched = Dispatched {
@@ -501,9 +502,18 @@ impl Partition {
         tracing::error!(partition = %self.id, %fault, "partition is offline");
         let mut state = self.state.borrow_mut();
         self.drop_pending(&mut state);
-        state.fault = Some(fault);
+        self.set_fault(&mut state, Some(fault));
         drop(state);
         self.watch.wake_all();
+    }
+
+    /// Keeps the shard's count of offline partitions with it.
+    pub(super) fn set_fault(&self, state: &mut State, fault: Option<LogFault>) {
+        let kind = |fault: &Option<LogFault>| fault.as_ref().map(|fault| fault.kind);
+        if !state.retired {
+            self.shard.note_offline(kind(&state.fault), kind(&fault));
+        }
+        state.fault = fault;
     }
 
     pub(super) fn drop_pending(&self, state: &mut State) {
@@ -515,6 +525,9 @@ impl Partition {
     /// Ends the partition's service on this shard: pending batches are refused, waiters woken.
     pub fn retire(&self) {
         let mut state = self.state.borrow_mut();
+        if !state.retired {
+            self.shard.note_offline(state.fault.as_ref().map(|fault| fault.kind), None);
+        }
         state.retired = true;
         state.generation += 1;
         self.drop_pending(&mut state);
@@ -630,8 +643,7 @@ impl Partition {
         }
         let bytes = written.end - written.start;
         self.shard.note_unsaved(bytes);
-        self.shard.probe.commits.add(1);
-        self.shard.probe.bytes_committed.add(bytes);
+        self.shard.probe.commit_bytes.record(bytes);
         self.shard.note_cached(self, cached, is_new);
         self.watch.wake(committed);
     }

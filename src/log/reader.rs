@@ -164,7 +164,10 @@ impl Partition {
                 Some(step) => (step, true),
                 // Old data comes in one piece per read: it is read ahead by whoever asks again.
                 None if found.bytes > 0 || !files => break,
-                None => (self.read_segment(place, &wish).await?, false),
+                None => {
+                    self.shard.probe.tail_misses.add(1);
+                    (self.read_segment(place, &wish).await?, false)
+                }
             };
             match step {
                 Step::Taken(slice, next) => {

@@ -3,6 +3,7 @@
 //!
 //! Lives on one core; never holds a partition alive except while it has something to write.
 
+use super::fault::FaultKind;
 use super::file_cache::FileCache;
 use super::partition::Partition;
 use super::recovery_points::{PointKey, RecoveryPoint};
@@ -103,6 +104,8 @@ pub struct ShardLog {
     saver: Line,
     /// Recovery points are written by one at a time.
     pub rounds: Turn,
+    /// Offline partitions, in the order of `FaultKind::ALL`.
+    offline: [Cell<usize>; FaultKind::ALL.len()],
 }
 
 impl ShardLog {
@@ -129,6 +132,7 @@ impl ShardLog {
             is_unbounded: Cell::new(false),
             saver: Line::default(),
             rounds: Turn::default(),
+            offline: Default::default(),
         })
     }
 
@@ -183,7 +187,8 @@ impl ShardLog {
 
     // ------------------------------------------------------------ what a start has to read again
 
-    pub(super) fn unsaved_bytes(&self) -> u64 {
+    /// Bytes that a start after a crash would read again now.
+    pub fn unsaved_bytes(&self) -> u64 {
         self.unsaved_bytes.get()
     }
 
@@ -333,6 +338,19 @@ impl ShardLog {
     /// Memory held by tail caches, in bytes.
     pub fn cached_bytes(&self) -> usize {
         self.cached_bytes.get()
+    }
+
+    /// A partition's fault has changed.
+    pub(super) fn note_offline(&self, before: Option<FaultKind>, after: Option<FaultKind>) {
+        for (count, (kind, _)) in self.offline.iter().zip(FaultKind::ALL) {
+            let added = usize::from(after == Some(kind));
+            count.set(count.get() + added - usize::from(before == Some(kind)));
+        }
+    }
+
+    /// Partitions that are offline, for each kind of fault by its name.
+    pub fn offline(&self) -> [(&'static str, usize); FaultKind::ALL.len()] {
+        std::array::from_fn(|at| (FaultKind::ALL[at].1, self.offline[at].get()))
     }
 
     /// Files held open for later use.

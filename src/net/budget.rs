@@ -49,9 +49,12 @@ impl ReceiveBudget {
     }
 
     /// Bytes that are reserved.
-    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.used.get()
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 }
 

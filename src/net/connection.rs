@@ -14,8 +14,9 @@ use crate::limits::{
     REQUESTS_IN_FLIGHT_MAX, REQUESTS_LATER_MAX, RESPONSE_BACKLOG_BYTES_MAX, SEND_SLICES_MAX,
     STILL_MAX_WHEN_SCARCE,
 };
-use crate::router::{self, InFlight, Refusal};
+use crate::router::{self, InFlight, Refusal, Routed};
 use crate::runtime::{self, Instant, Stream};
+use crate::wire::ApiKey;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -52,6 +53,7 @@ pub struct ConnectionState {
     unsent_since: Cell<Option<Instant>>,
     pub in_flight: Cell<usize>,
     pub stopping: Cell<bool>,
+    closed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     stream: Rc<Stream>,
 }
@@ -99,9 +101,10 @@ impl ConnectionState {
         }
     }
 
-    /// Closes the socket under the connection.
-    pub fn close(&self) {
+    /// Closes the socket under the connection; false when that was done before.
+    pub fn close(&self) -> bool {
         self.stream.shutdown();
+        !self.closed.replace(true)
     }
 }
 
@@ -129,6 +132,8 @@ struct LargeFrame {
 
 /// A request in flight, with the memory that its bytes take.
 struct Waiting {
+    key: ApiKey,
+    arrived_at: Instant,
     answer: InFlight,
     _reservation: Option<Reservation>,
 }
@@ -149,6 +154,7 @@ pub async fn serve(server: Rc<Server>, stream: Stream) {
         unsent_since: Cell::new(None),
         in_flight: Cell::new(0),
         stopping: Cell::new(false),
+        closed: Cell::new(false),
         waker: RefCell::default(),
         stream: stream.clone(),
     });
@@ -190,7 +196,7 @@ impl Connection {
         match end {
             End::Socket(error) => tracing::debug!(%peer, %error, "connection lost"),
             refused => {
-                self.server.shard.probe.connections_refused.add(1);
+                self.server.shard.probe.connections_bad_request.add(1);
                 tracing::warn!(%peer, reason = %refused, "connection closed: bad request");
             }
         }
@@ -209,9 +215,10 @@ impl Connection {
                 return Ok(());
             }
             if let Some(frame) = buffer.next_frame()? {
-                self.state.active_at.set(runtime::now());
+                let now = runtime::now();
+                self.state.active_at.set(now);
                 let reservation = large.take().map(|large: LargeFrame| large.reservation);
-                self.start(frame, reservation)?;
+                self.start(frame, reservation, now)?;
                 continue;
             }
             let stopped = async {
@@ -288,6 +295,9 @@ impl Connection {
             read
         })
         .await;
+        if let Ok(bytes) = read {
+            self.server.shard.probe.bytes_received.add(bytes as u64);
+        }
         if let Some(large) = large {
             let now = runtime::now();
             if self.state.arriving.take().is_some() {
@@ -312,12 +322,17 @@ impl Connection {
     }
 
     /// Starts a request; its answer takes its place in the line.
-    fn start(&self, frame: Bytes, reservation: Option<Reservation>) -> Result<(), Refusal> {
+    fn start(
+        &self,
+        frame: Bytes,
+        reservation: Option<Reservation>,
+        arrived_at: Instant,
+    ) -> Result<(), Refusal> {
         let server = &self.server;
-        server.shard.probe.requests.add(1);
-        let answer = router::route(&server.services, frame, self.info)?;
+        let Routed { key, answer } = router::route(&server.services, frame, self.info)?;
+        server.shard.probe.apis.of(key.to_i16()).requests.add(1);
         let mut queue = self.queue.borrow_mut();
-        queue.push_back(Waiting { answer, _reservation: reservation });
+        queue.push_back(Waiting { key, arrived_at, answer, _reservation: reservation });
         self.state.in_flight.set(queue.len());
         drop(queue);
         wake(&self.writer);
@@ -365,6 +380,8 @@ impl Connection {
 
     /// Ready with true once something can be sent, with false once nothing will come any more.
     fn poll_gather(&self, out: &mut Outgoing, context: &mut Context<'_>) -> Poll<bool> {
+        // One look at the clock for all that leave together.
+        let mut answered_at = None;
         while out.bytes < SEND_BYTES_TARGET && out.parts.len() < SEND_SLICES_MAX {
             let mut queue = self.queue.borrow_mut();
             let Some(head) = queue.front_mut() else { break };
@@ -373,13 +390,22 @@ impl Connection {
                 break;
             }
             let Poll::Ready(outcome) = head.answer.poll(context) else { break };
+            let (key, arrived_at) = (head.key, head.arrived_at);
             queue.pop_front();
             self.state.in_flight.set(queue.len());
             drop(queue);
             wake(&self.reader);
             match outcome {
-                Ok(response) => out.push(response),
+                Ok(response) => {
+                    let now = *answered_at.get_or_insert_with(runtime::now);
+                    self.count(key, arrived_at, now, &response);
+                    out.push(response);
+                }
                 Err(refusal) => {
+                    if let Refusal::Silent(code) = refusal {
+                        let errors = &self.server.shard.probe.errors;
+                        errors.add(key.to_i16(), code.to_i16(), 1);
+                    }
                     self.report(&End::Request(refusal));
                     self.queue.borrow_mut().clear();
                     self.reading_ended.set(true);
@@ -395,6 +421,14 @@ impl Connection {
         }
         *self.writer.borrow_mut() = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    fn count(&self, key: ApiKey, arrived_at: Instant, now: Instant, response: &Response) {
+        let probe = &self.server.shard.probe;
+        probe.apis.of(key.to_i16()).duration.record(now.0.saturating_sub(arrived_at.0));
+        for (code, count) in response.errors.iter() {
+            probe.errors.add(key.to_i16(), code.to_i16(), count);
+        }
     }
 
     /// Sends all that was gathered. While the client does not take it, nothing more is gathered.
@@ -414,6 +448,7 @@ impl Connection {
                 }
                 Poll::Ready(Ok(sent)) => {
                     self.state.unsent_since.set(None);
+                    self.server.shard.probe.bytes_sent.add(sent as u64);
                     out.advance(sent);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

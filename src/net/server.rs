@@ -3,6 +3,7 @@
 use super::budget::ReceiveBudget;
 use super::connection::{self, ConnectionState};
 use crate::config::Config;
+use crate::probe::{Budget, FrontReading};
 use crate::router::Services;
 use crate::runtime::{self, Listener};
 use crate::shard::Shard;
@@ -34,7 +35,7 @@ pub struct Server {
 impl Server {
     /// `receive_bytes_max`: memory for requests while they arrive.
     pub fn new(services: Services, config: Arc<Config>, receive_bytes_max: usize) -> Rc<Server> {
-        Rc::new(Server {
+        let server = Rc::new(Server {
             shard: services.shard.clone(),
             config,
             services,
@@ -43,7 +44,24 @@ impl Server {
             next_key: Cell::new(0),
             listeners: RefCell::default(),
             stopping: Cell::new(false),
-        })
+        });
+        let known = Rc::downgrade(&server);
+        let read = move || known.upgrade().map(|server| server.read_gauges()).unwrap_or_default();
+        server.shard.set_front(Box::new(read));
+        server
+    }
+
+    fn read_gauges(&self) -> FrontReading {
+        let answers = &self.services.answers;
+        let (session_count, used, limit) = self.services.sessions.usage();
+        FrontReading {
+            connections: self.connection_count(),
+            connections_max: self.config.connections_max,
+            arriving: Budget { used: self.budget.used(), limit: self.budget.limit() },
+            answers: Budget { used: answers.used(), limit: answers.limit() },
+            sessions: Budget { used, limit },
+            session_count,
+        }
     }
 
     /// Accepts connections from a listener of this core until the server stops.
@@ -71,7 +89,7 @@ impl Server {
             if self.connections.borrow().len() >= self.config.connections_max {
                 let peer = stream.peer_address();
                 tracing::warn!(%peer, limit = self.config.connections_max, "connection closed: too many");
-                self.shard.probe.connections_refused.add(1);
+                self.shard.probe.connections_over_limit.add(1);
                 continue;
             }
             drop(runtime::spawn(connection::serve(self.clone(), stream)));
@@ -94,7 +112,8 @@ impl Server {
                 };
                 connections.values().filter(is_overdue).cloned().collect()
             };
-            overdue.iter().for_each(|state| state.close());
+            let closed = overdue.iter().filter(|state| state.close()).count();
+            self.shard.probe.connections_overdue.add(closed as u64);
         }
     }
 
@@ -128,7 +147,9 @@ impl Server {
             runtime::sleep(Duration::from_millis(5)).await;
         }
         let left: Vec<_> = self.connections.borrow().values().cloned().collect();
-        left.iter().for_each(|state| state.close());
+        for state in left {
+            state.close();
+        }
     }
 }
 

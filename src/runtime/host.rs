@@ -1,7 +1,7 @@
 //! What the product asks of the host once, at start: signals, ports, limits, sizes. Runs on the main thread,
 //! or on a shard where it says so; never on the path of a record.
 
-use super::{VolumeSpace, now};
+use super::{ProcessUsage, VolumeSpace, now};
 use std::ffi::CString;
 use std::io;
 use std::net::SocketAddr;
@@ -140,6 +140,23 @@ pub fn host_memory_bytes() -> u64 {
     let (pages, page) =
         unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGE_SIZE)) };
     u64::try_from(pages).unwrap_or(0) * u64::try_from(page).unwrap_or(0)
+}
+
+/// What this process takes of its host (proc_pid_statm(5), clock_gettime(2)); zero where that cannot be told.
+pub fn process_usage() -> ProcessUsage {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let resident = pages.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
+    // SAFETY: sysconf has no preconditions.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGE_SIZE) };
+    let mut spent = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime writes one timespec, which `spent` is.
+    let told = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut spent) } == 0;
+    let seconds = u64::try_from(spent.tv_sec).unwrap_or(0);
+    let nanoseconds = u32::try_from(spent.tv_nsec).unwrap_or(0);
+    ProcessUsage {
+        resident_bytes: resident.unwrap_or(0) * u64::try_from(page_bytes).unwrap_or(0),
+        cpu: if told { Duration::new(seconds, nanoseconds) } else { Duration::ZERO },
+    }
 }
 
 /// Held while this process owns a data directory (flock(2): the kernel ends it with the process).

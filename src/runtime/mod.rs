@@ -24,16 +24,16 @@ pub use self::glommio::*;
 mod host;
 #[cfg(not(any(test, feature = "sim")))]
 pub use self::host::{
-    DirectoryLock, PortReservation, StopSignal, host_memory_bytes, raise_open_files_limit,
-    raise_stop_signal, volume_space,
+    DirectoryLock, PortReservation, StopSignal, host_memory_bytes, process_usage,
+    raise_open_files_limit, raise_stop_signal, volume_space,
 };
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(any(test, feature = "sim"))]
 pub use self::sim::{
-    DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task,
-    create_directory_all, list_directory, mesh, now, prepare_directory, random_u64,
+    DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, busy_time,
+    create_directory_all, list_directory, mesh, now, prepare_directory, process_usage, random_u64,
     remove_directory, remove_file, rename, sleep, spawn, spawn_background, sync_directory,
     volume_space, wall_clock, yield_if_needed, yield_now,
 };
@@ -77,6 +77,15 @@ pub struct VolumeSpace {
     pub total_bytes: u64,
     /// What an ordinary user may still write.
     pub usable_bytes: u64,
+}
+
+/// What this process takes of its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessUsage {
+    /// Memory in pages that are there.
+    pub resident_bytes: u64,
+    /// CPU time of all threads, in the kernel too.
+    pub cpu: Duration,
 }
 
 /// Runs `future` for at most `limit`; `None` when time ran out (the future is dropped).

@@ -14,13 +14,21 @@ pub struct Lifecycle {
     done: Cell<Stage>,
     /// The shard's main task takes the steps; before, and on a shard that failed to start, none does.
     served: Cell<bool>,
+    /// Clients are served.
+    ready: Cell<bool>,
     waiting: Wakers,
 }
 
 impl Default for Lifecycle {
     fn default() -> Lifecycle {
         let (asked, done) = (Cell::new(Stage::Running), Cell::new(Stage::Running));
-        Lifecycle { asked, done, served: Cell::new(false), waiting: Wakers::default() }
+        Lifecycle {
+            asked,
+            done,
+            served: Cell::new(false),
+            ready: Cell::new(false),
+            waiting: Wakers::default(),
+        }
     }
 }
 
@@ -39,6 +47,16 @@ impl Lifecycle {
 
     pub fn is_served(&self) -> bool {
         self.served.get()
+    }
+
+    /// Clients are served from here on.
+    pub fn set_ready(&self) {
+        self.ready.set(true);
+    }
+
+    /// Clients are served: not before the shard listens, nor once it was asked to leave.
+    pub fn is_ready(&self) -> bool {
+        self.ready.get() && self.asked.get() == Stage::Running
     }
 
     /// Waits until a step is asked for.

@@ -131,6 +131,21 @@ impl Mailbox {
         }
     }
 
+    /// Messages that wait to leave.
+    pub fn backlog(&self) -> usize {
+        self.outboxes.iter().map(|outbox| outbox.messages.borrow().len()).sum()
+    }
+
+    /// Requests to other shards that wait for their answers.
+    pub fn calls_waiting(&self) -> usize {
+        self.calls.borrow().len()
+    }
+
+    /// Messages to this shard have not backed up.
+    pub fn has_room_for(&self, target: ShardId) -> bool {
+        self.outboxes[target.index()].messages.borrow().len() < MAILBOX_MESSAGES_MAX
+    }
+
     fn is_backed_up(&self) -> bool {
         let full = |outbox: &Outbox| outbox.messages.borrow().len() >= MAILBOX_MESSAGES_MAX;
         self.outboxes.iter().any(full)

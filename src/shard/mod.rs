@@ -3,6 +3,7 @@
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet
+//! - `scrape`: what is read of a shard for the admin port
 //! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
@@ -15,10 +16,11 @@ mod opening;
 mod partitions;
 pub mod placement;
 pub mod request;
+pub mod scrape;
 mod serve;
 
 use crate::log::{Partition, ShardLog};
-use crate::probe::Probe;
+use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
 use image::MetadataImage;
@@ -47,7 +49,11 @@ pub struct Shard {
     controller: RefCell<Option<Rc<dyn Controller>>>,
     pub lifecycle: Lifecycle,
     stopping: Cell<bool>,
+    /// Reads what this core's connections hold; none before there is a server.
+    front: RefCell<Option<ReadFront>>,
 }
+
+type ReadFront = Box<dyn Fn() -> FrontReading>;
 
 impl Shard {
     pub fn new(id: ShardId, shards: u16, log: Rc<ShardLog>) -> Rc<Shard> {
@@ -64,6 +70,7 @@ impl Shard {
             controller: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),
+            front: RefCell::default(),
         })
     }
 
@@ -74,6 +81,11 @@ impl Shard {
 
     pub fn set_controller(&self, controller: Rc<dyn Controller>) {
         *self.controller.borrow_mut() = Some(controller);
+    }
+
+    /// Says how to read what this core's connections hold.
+    pub fn set_front(&self, read: ReadFront) {
+        *self.front.borrow_mut() = Some(read);
     }
 
     /// The broker is going down: what is in flight is still answered.

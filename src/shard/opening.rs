@@ -72,6 +72,11 @@ impl Opening {
         self.left.borrow().len()
     }
 
+    /// Bytes of log that were read again to open partitions.
+    pub fn scanned_bytes(&self) -> u64 {
+        self.scanned_bytes.get()
+    }
+
     fn get(&self, key: PartitionKey) -> Option<Rc<Unopened>> {
         self.left.borrow().get(&key).cloned()
     }
@@ -131,7 +136,7 @@ impl Shard {
         self.opened_all().await;
         let milliseconds = runtime::now().since(started).as_millis();
         tracing::info!(shard = %self.id, partitions = count, milliseconds,
-            scanned_bytes = self.opening.scanned_bytes.get(), "all partitions are open");
+            scanned_bytes = self.opening.scanned_bytes(), "all partitions are open");
         if !self.is_stopping()
             && let Err(error) = self.log.save_recovery_points().await
         {
@@ -152,7 +157,7 @@ impl Shard {
             self.opening.told.get().is_none_or(|told| now.since(told).as_millis() >= TELL_EVERY_MS);
         if is_due {
             self.opening.told.set(Some(now));
-            let (left, scanned_bytes) = (self.opening.len(), self.opening.scanned_bytes.get());
+            let (left, scanned_bytes) = (self.opening.len(), self.opening.scanned_bytes());
             tracing::info!(shard = %self.id, opened = count - left, of = count, scanned_bytes,
                 "opening partitions");
         }
@@ -167,7 +172,7 @@ impl Shard {
         let topic = unopened.topic.borrow().clone();
         let place = *topic.partition(key.index).expect("the image names it");
         let partition = self.open_partition(&topic, key.index, &place).await;
-        let scanned = self.opening.scanned_bytes.get() + partition.recovery().scanned_bytes;
+        let scanned = self.opening.scanned_bytes() + partition.recovery().scanned_bytes;
         self.opening.scanned_bytes.set(scanned);
         // It may have been changed in the meantime.
         partition.set_config(unopened.topic.borrow().log_config.clone());

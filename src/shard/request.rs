@@ -127,6 +127,12 @@ pub enum ShardRequest {
     Control(super::control::ControlRequest),
     /// A step of the way down; answered when this shard has taken it.
     Enter(Stage),
+    /// Whether clients are served here: answered at once.
+    Standing,
+    /// What this shard counts and holds, with a line for each of so many partitions at most.
+    Scrape {
+        partitions_max: usize,
+    },
 }
 
 /// The answers, in the order of the requests.
@@ -141,6 +147,10 @@ pub enum ShardReply {
     Install,
     Control(super::control::ControlReply),
     Enter,
+    Standing {
+        is_ready: bool,
+    },
+    Scrape(Box<super::scrape::ShardReading>),
     /// The other shard is gone: the process is stopping.
     Gone,
 }

@@ -230,7 +230,11 @@ impl Shard {
         }
         let is_own_matter = matches!(
             request,
-            ShardRequest::Control(_) | ShardRequest::Install { .. } | ShardRequest::Enter(_)
+            ShardRequest::Control(_)
+                | ShardRequest::Install { .. }
+                | ShardRequest::Enter(_)
+                | ShardRequest::Standing
+                | ShardRequest::Scrape { .. }
         );
         self.probe.hops.add(u64::from(!is_own_matter));
         self.mailbox.call(owner, request).await
@@ -312,6 +316,10 @@ impl Shard {
             ShardRequest::Enter(stage) => {
                 self.lifecycle.enter(stage).await;
                 ShardReply::Enter
+            }
+            ShardRequest::Standing => ShardReply::Standing { is_ready: self.lifecycle.is_ready() },
+            ShardRequest::Scrape { partitions_max } => {
+                ShardReply::Scrape(Box::new(self.read_all(partitions_max).await))
             }
             ShardRequest::Append { .. } | ShardRequest::Control(_) => {
                 unreachable!("served before")

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::error_code::{ErrorCode, ErrorTally};
 use crate::limits::STRING_BYTES_MAX;
 
 /// Where `length` bytes of records belong: before `out[at]`. Cuts come in ascending order of `at`.
@@ -16,6 +17,8 @@ pub struct Cut {
 pub struct Encoder {
     pub out: BytesMut,
     pub cuts: Vec<Cut>,
+    /// The error codes that were written.
+    pub errors: ErrorTally,
 }
 
 /// Bytes of the length that starts every frame.
@@ -27,7 +30,7 @@ impl Encoder {
     }
 
     pub fn with_capacity(bytes: usize) -> Encoder {
-        Encoder { out: BytesMut::with_capacity(bytes), cuts: Vec::new() }
+        Encoder { out: BytesMut::with_capacity(bytes), ..Encoder::default() }
     }
 
     /// Bytes of the whole, cuts included.
@@ -55,6 +58,12 @@ impl Encoder {
     #[inline]
     pub fn write_i16(&mut self, value: i16) {
         self.out.put_i16(value);
+    }
+
+    #[inline]
+    pub fn write_error_code(&mut self, code: ErrorCode) {
+        self.errors.note(code);
+        self.write_i16(code.to_i16());
     }
 
     #[inline]

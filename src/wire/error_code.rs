@@ -201,6 +201,32 @@ impl ErrorCode {
     }
 }
 
+/// How often a response says which error. Few are distinct; without errors it takes no memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorTally(Vec<(ErrorCode, u64)>);
+
+impl ErrorTally {
+    #[inline]
+    pub fn note(&mut self, code: ErrorCode) {
+        if !code.is_none() {
+            self.note_error(code);
+        }
+    }
+
+    #[cold]
+    fn note_error(&mut self, code: ErrorCode) {
+        match self.0.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((code, 1)),
+        }
+    }
+
+    /// Each error and how often it is said.
+    pub fn iter(&self) -> impl Iterator<Item = (ErrorCode, u64)> {
+        self.0.iter().copied()
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -25,7 +25,7 @@ mod tests;
 pub use api::{ApiKey, SupportedApi, supported_apis};
 pub use decoder::{Decoder, Fault, WireError};
 pub use encoder::{Cut, Encoder};
-pub use error_code::ErrorCode;
+pub use error_code::{ErrorCode, ErrorTally};
 pub use header::{RequestHeader, ResponseHeader, decode_response, encode_request, encode_response};
 pub use message::{Message, Request};
 pub use primitive::Records;

@@ -121,7 +121,7 @@ impl Wire for ErrorCode {
 
     #[inline]
     fn write(&self, e: &mut Encoder, _: Form) {
-        e.write_i16(self.to_i16());
+        e.write_error_code(*self);
     }
 }
 

@@ -46,11 +46,13 @@ impl Broker {
     }
 
     fn try_start(directory: &Path, port: u16, arguments: &[&str]) -> Option<Broker> {
+        let has_admin = arguments.contains(&"--admin-listen");
         let mut process = Command::new(env!("CARGO_BIN_EXE_corelog"))
             .arg("serve")
             .current_dir(directory)
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--memory-per-shard-bytes", "128MiB"])
+            .args(if has_admin { &[][..] } else { &["--admin-listen", "none"] })
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -88,6 +90,14 @@ impl Broker {
 
     pub fn bootstrap(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Where metrics and health are served, for a broker that was started with `--admin-listen`.
+    pub fn admin(&self) -> SocketAddr {
+        let line = self.seen.iter().find(|line| line.contains("metrics and health are served"));
+        let line = line.unwrap_or_else(|| panic!("no admin port: {:#?}", self.seen));
+        let (_, address) = line.rsplit_once("address=").expect("the line says where");
+        address.trim().parse().expect("an address")
     }
 
     /// kill -9.

@@ -140,7 +140,7 @@ impl Partition {
         self.shard.files.remove_partition(self.number);
         self.recover(log_start).await?;
         let mut state = self.state.borrow_mut();
-        state.fault = None;
+        self.set_fault(&mut state, None);
         state.generation += 1;
         tracing::info!(partition = %self.id, "partition is online again");
         drop(state);

@@ -355,6 +355,16 @@ pub fn volume_space(_path: &std::path::Path) -> std::io::Result<crate::runtime::
     Ok(crate::runtime::VolumeSpace { total_bytes: 1 << 40, usable_bytes: 1 << 39 })
 }
 
+/// Virtual time passes only while nothing runs.
+pub fn busy_time() -> Duration {
+    Duration::ZERO
+}
+
+/// Of the host's, a simulation takes nothing that repeats.
+pub fn process_usage() -> crate::runtime::ProcessUsage {
+    crate::runtime::ProcessUsage::default()
+}
+
 /// The time of day, in virtual time; it may be stepped.
 pub fn wall_clock() -> Timestamp {
     World::current().wall_clock()

@@ -1,0 +1,101 @@
+//! What the admin port shows of one shard: its counters and what it holds, as plain values that may cross.
+//!
+//! Read on the shard itself, when somebody asks; nothing is kept for it in between.
+
+use super::Shard;
+use crate::probe::{ApiReading, Budget, FrontReading, HistogramReading};
+use crate::runtime;
+use crate::types::Offset;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Partitions that are read in one turn of the core.
+const PARTITIONS_PER_TURN: usize = 128;
+
+/// One shard, at one moment.
+#[derive(Clone, Debug)]
+pub struct ShardReading {
+    /// In the order of `probe::COUNTERS`.
+    pub counters: Vec<u64>,
+    pub apis: Vec<ApiReading>,
+    /// API key, error code, how often.
+    pub errors: Vec<(i16, i16, u64)>,
+    /// In nanoseconds.
+    pub commit_duration: HistogramReading,
+    pub commit_bytes: HistogramReading,
+    /// Time that this core's thread has spent on anything but waiting.
+    pub busy: Duration,
+    pub front: FrontReading,
+    pub pending: Budget,
+    pub tail_cache: Budget,
+    pub segment_files: Budget,
+    pub mailbox_backlog: usize,
+    pub mailbox_calls: usize,
+    pub partitions: usize,
+    /// Offline partitions, for each kind of fault by its name.
+    pub offline: Vec<(&'static str, usize)>,
+    pub unopened: usize,
+    pub scanned_bytes: u64,
+    /// What a start after a crash would scan now.
+    pub unsaved_bytes: u64,
+    /// As many as were asked for, in the order of their keys.
+    pub logs: Vec<LogReading>,
+}
+
+/// One partition's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogReading {
+    pub topic: Arc<str>,
+    pub index: i32,
+    pub start: Offset,
+    pub end: Offset,
+    pub bytes: u64,
+}
+
+impl Shard {
+    pub(super) async fn read_all(&self, partitions_max: usize) -> ShardReading {
+        let logs = self.read_logs(partitions_max).await;
+        let (probe, log) = (&self.probe, &self.log);
+        let front = self.front.borrow();
+        ShardReading {
+            counters: probe.counters(),
+            apis: probe.apis.read(),
+            errors: probe.errors.read(),
+            commit_duration: probe.commit_duration.read(),
+            commit_bytes: probe.commit_bytes.read(),
+            busy: runtime::busy_time(),
+            front: front.as_ref().map(|read| read()).unwrap_or_default(),
+            pending: Budget { used: log.pending_bytes(), limit: log.options.pending_bytes_max },
+            tail_cache: Budget { used: log.cached_bytes(), limit: log.options.tail_cache_bytes },
+            segment_files: Budget { used: log.files_held(), limit: log.options.files_open_max },
+            mailbox_backlog: self.mailbox.backlog(),
+            mailbox_calls: self.mailbox.calls_waiting(),
+            partitions: self.partition_count(),
+            offline: log.offline().to_vec(),
+            unopened: self.opening.len(),
+            scanned_bytes: self.opening.scanned_bytes(),
+            unsaved_bytes: log.unsaved_bytes(),
+            logs,
+        }
+    }
+
+    async fn read_logs(&self, partitions_max: usize) -> Vec<LogReading> {
+        let mut logs = Vec::new();
+        if partitions_max == 0 {
+            return logs;
+        }
+        for partition in self.partitions().into_iter().take(partitions_max) {
+            if logs.len() % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
+                runtime::yield_now().await;
+            }
+            logs.push(LogReading {
+                topic: partition.id.topic.clone(),
+                index: partition.id.index,
+                start: partition.log_start(),
+                end: partition.high_watermark(),
+                bytes: partition.log_bytes(),
+            });
+        }
+        logs
+    }
+}
