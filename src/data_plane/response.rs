@@ -5,6 +5,7 @@ use crate::runtime::buffer::BufferSlice;
 use crate::wire::Encoder;
 use bytes::Bytes;
 use std::ops::Deref;
+use std::time::Duration;
 
 /// A piece of a response.
 #[derive(Clone, Debug)]
@@ -41,13 +42,15 @@ pub struct Response {
     pub parts: Vec<Part>,
     /// The memory that was set aside for it, if any was.
     pub share: Option<AnswerShare>,
+    /// For how long its connection is not to be read once it is on its way (KIP-219).
+    pub pause: Duration,
 }
 
 impl Response {
     /// A frame without records by reference.
     pub fn encoded(encoder: Encoder) -> Response {
         assert!(encoder.cuts.is_empty(), "records have to come with the frame");
-        Response { parts: vec![Part::Encoded(encoder.out.freeze())], share: None }
+        Response { parts: vec![Part::Encoded(encoder.out.freeze())], ..Response::default() }
     }
 
     /// A frame and the records for its cuts, in order: for each cut, pieces that sum to its length.
@@ -66,7 +69,7 @@ impl Response {
         if !rest.is_empty() {
             parts.push(Part::Encoded(rest));
         }
-        Response { parts, share: None }
+        Response { parts, ..Response::default() }
     }
 
     /// Bytes of the whole frame.

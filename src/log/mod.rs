@@ -34,6 +34,7 @@ pub use config::LogConfig;
 pub use fault::{FaultKind, LogFault};
 pub use maintenance::{DELETED_SUFFIX, Recovery, remove_deleted};
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
+pub use producers::ActiveProducer;
 pub use reader::{ReadBatches, ReadError};
 pub use recovery_points::{PointKey, RecoveryPoint};
 pub use shard_log::{LogOptions, ShardLog};

@@ -3,6 +3,7 @@
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet
+//! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
@@ -14,6 +15,8 @@ pub mod mailbox;
 mod opening;
 mod partitions;
 pub mod placement;
+pub mod quota_table;
+pub mod quotas;
 pub mod request;
 mod serve;
 
@@ -25,6 +28,7 @@ use image::MetadataImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
 use opening::Opening;
+use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -43,6 +47,7 @@ pub struct Shard {
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
     opening: Opening,
+    quotas: Ledger,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
     pub lifecycle: Lifecycle,
@@ -61,6 +66,7 @@ impl Shard {
             image: RefCell::default(),
             partitions: RefCell::default(),
             opening: Opening::default(),
+            quotas: Ledger::default(),
             controller: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),

@@ -8,7 +8,7 @@ use super::request::{
     Bounds, PartitionError, PartitionKey, Produced, ReadCopy, ReadSpec, ShardReply, ShardRequest,
     TimeLookup,
 };
-use crate::log::{Dispatched, Partition, ReadBatches, WatchKey};
+use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, WatchKey};
 use crate::runtime;
 use crate::types::{Offset, ShardId};
 use bytes::{Bytes, BytesMut};
@@ -230,7 +230,10 @@ impl Shard {
         }
         let is_own_matter = matches!(
             request,
-            ShardRequest::Control(_) | ShardRequest::Install { .. } | ShardRequest::Enter(_)
+            ShardRequest::Control(_)
+                | ShardRequest::Install { .. }
+                | ShardRequest::HearCharges { .. }
+                | ShardRequest::Enter(_)
         );
         self.probe.hops.add(u64::from(!is_own_matter));
         self.mailbox.call(owner, request).await
@@ -309,6 +312,14 @@ impl Shard {
                 self.install(image).await;
                 ShardReply::Install
             }
+            ShardRequest::HearCharges { charged } => {
+                self.quotas.hear(charged);
+                ShardReply::HearCharges
+            }
+            ShardRequest::Producers { key } => {
+                self.opened(key).await;
+                ShardReply::Producers(self.producers(key))
+            }
             ShardRequest::Enter(stage) => {
                 self.lifecycle.enter(stage).await;
                 ShardReply::Enter
@@ -331,6 +342,14 @@ impl Shard {
             log_start_epoch: log.epoch_of(log.log_start()),
             log_bytes: log.log_bytes(),
         })
+    }
+
+    fn producers(&self, key: PartitionKey) -> Result<Vec<ActiveProducer>, PartitionError> {
+        let log = self.partition(key)?;
+        if let Some(fault) = log.read_fault() {
+            return Err(fault.into());
+        }
+        Ok(log.active_producers())
     }
 
     async fn find_by_time(
