@@ -115,6 +115,20 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// connection, a longer text of ours is cut there.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
+/// Entities that client quotas may be set for. Beyond it none is added: POLICY_VIOLATION.
+pub const QUOTA_ENTITIES_MAX: usize = 10_000;
+
+/// Quotas in use that one shard keeps account of. At it, those that are paid are forgotten; where all are in
+/// debt, what is not among them is let pass.
+pub const QUOTA_BUCKETS_MAX: usize = 100_000;
+
+/// Consumer groups that settings may be kept for. Beyond it: POLICY_VIOLATION.
+pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
+
+/// Producers in the answer to one DescribeProducers. A partition that is named beyond it is POLICY_VIOLATION: the
+/// client asks for it in another request.
+pub const DESCRIBED_PRODUCERS_MAX: usize = 1_000_000;
+
 /// Longest value of a topic's setting: what can be told to a client, and kept in the metadata log, whole.
 /// A longer one is INVALID_CONFIG.
 pub const CONFIG_VALUE_BYTES_MAX: usize = STRING_BYTES_MAX;

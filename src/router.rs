@@ -6,6 +6,7 @@ use crate::data_plane::fetch;
 use crate::data_plane::produce::{self, ProduceInFlight};
 use crate::data_plane::{AnswerBudget, Response, SessionCache};
 use crate::shard::Shard;
+use crate::shard::quotas::Meter;
 use crate::wire::api::{FetchRequest, ProduceRequest};
 use crate::wire::{ApiKey, Decoder, ErrorCode, RequestHeader, WireError};
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub enum InFlight {
     Produce(ProduceInFlight),
     /// Starts when it is first polled: when its turn to answer comes.
     Later(Later),
+    /// Of a client that has quotas.
+    Metered(Rc<Meter>, Box<InFlight>),
 }
 
 impl InFlight {
@@ -56,6 +59,19 @@ impl InFlight {
         match self {
             InFlight::Produce(produce) => produce.poll_produced(context).map_err(Refusal::Silent),
             InFlight::Later(future) => future.as_mut().poll(context),
+            InFlight::Metered(meter, answer) => {
+                let polled = meter.work(|| answer.poll(context));
+                polled.map_ok(|response| Response { pause: meter.end(), ..response })
+            }
+        }
+    }
+
+    /// It starts when its turn to answer comes, and may wait for something then.
+    pub fn is_later(&self) -> bool {
+        match self {
+            InFlight::Produce(_) => false,
+            InFlight::Later(_) => true,
+            InFlight::Metered(_, answer) => answer.is_later(),
         }
     }
 }
@@ -71,6 +87,22 @@ pub fn route(
 ) -> Result<Routed, Refusal> {
     let mut decoder = Decoder::new(frame);
     let header = RequestHeader::decode(&mut decoder)?;
+    let key = header.api_key;
+    let Some(meter) = services.shard.meter(header.client_id.as_deref()) else {
+        let answer = start(services, header, decoder, connection, None)?;
+        return Ok(Routed { key, answer });
+    };
+    let started = meter.work(|| start(services, header, decoder, connection, Some(meter.clone())));
+    Ok(Routed { key, answer: InFlight::Metered(meter, Box::new(started?)) })
+}
+
+fn start(
+    services: &Services,
+    header: RequestHeader,
+    mut decoder: Decoder,
+    connection: ConnectionInfo,
+    meter: Option<Rc<Meter>>,
+) -> Result<InFlight, Refusal> {
     let (key, version) = (header.api_key, header.api_version);
     // ApiVersions answers whatever version it is asked in (KIP-511).
     if !key.supports(version) && key != ApiKey::ApiVersions {
@@ -79,24 +111,25 @@ pub fn route(
     let answer = match key {
         ApiKey::Produce => {
             let request = ProduceRequest::decode(&mut decoder, version)?;
-            let in_flight = produce::dispatch(&services.shard, &header, request);
-            InFlight::Produce(in_flight)
+            InFlight::Produce(produce::dispatch(&services.shard, &header, request, meter))
         }
         ApiKey::Fetch => {
             let request = FetchRequest::decode(&mut decoder, version)?;
             let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
             let (answers, limit) = (services.answers.clone(), services.fetch_bytes_max);
             InFlight::Later(Box::pin(async move {
-                Ok(fetch::fetch(shard, sessions, answers, header, request, limit).await)
+                let meter = meter.as_deref();
+                Ok(fetch::fetch(shard, sessions, answers, header, request, limit, meter).await)
             }))
         }
         _ => {
             let control = services.control.clone();
             InFlight::Later(Box::pin(async move {
-                let encoder = control.handle(header, decoder, connection).await?;
+                let meter = meter.as_deref();
+                let encoder = control.handle(header, decoder, connection, meter).await?;
                 Ok(Response::encoded(encoder))
             }))
         }
     };
-    Ok(Routed { key, answer })
+    Ok(answer)
 }

@@ -2,9 +2,9 @@
 
 use super::configs::{self, Overrides};
 use super::create_topics::{Refusal, code_of};
-use super::{ControlPlane, resource};
+use super::{ControlPlane, group_configs, resource};
 use crate::runtime;
-use crate::shard::control::{ConfigsChange, ControlReply, ControlRequest};
+use crate::shard::control::{ConfigOperation, ConfigsChange, ControlReply, ControlRequest};
 use crate::wire::api::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
@@ -81,6 +81,9 @@ pub async fn apply(
     match resource_type {
         resource::TOPIC => {}
         resource::BROKER => return refuse_broker(control_plane, name, &change),
+        resource::BROKER_LOGGER => return refuse_logger(control_plane, name, &change),
+        resource::CLIENT_METRICS => return refuse_client_metrics(name, &change),
+        resource::GROUP => return apply_to_group(control_plane, name, change, validate_only).await,
         other => {
             return Err((ErrorCode::InvalidRequest, format!("Unknown resource type {other}")));
         }
@@ -107,6 +110,89 @@ pub async fn apply(
     }
 }
 
+/// A group need not be there.
+async fn apply_to_group(
+    control_plane: &ControlPlane,
+    group: &str,
+    change: ConfigsChange,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    if group.is_empty() {
+        let text = "Default group resources are not allowed.".to_string();
+        return Err((ErrorCode::InvalidRequest, text));
+    }
+    let image = control_plane.shard.image();
+    let current = image.group_overrides.get(group).cloned().unwrap_or_default();
+    group_configs::changed(&current, &change).map_err(|text| (ErrorCode::InvalidConfig, text))?;
+    if validate_only {
+        return Ok(());
+    }
+    let request = ControlRequest::AlterGroupConfigs { group: group.to_string(), change };
+    match control_plane.shard.control(request).await {
+        ControlReply::AlterGroupConfigs(outcome) => {
+            outcome.map_err(|error| (code_of(&error), error.to_string()))
+        }
+        _ => Err((ErrorCode::NotController, "The broker is stopping.".to_string())),
+    }
+}
+
+/// Whether a change sets anything; what is not set can always be deleted.
+fn sets_something(change: &ConfigsChange) -> bool {
+    match change {
+        ConfigsChange::Replace(settings) => !settings.is_empty(),
+        ConfigsChange::Merge(changes) => {
+            changes.iter().any(|(_, operation)| *operation != ConfigOperation::Delete)
+        }
+    }
+}
+
+/// Nobody asks clients for their metrics (KIP-714), so there is nothing to subscribe to.
+fn refuse_client_metrics(name: &str, change: &ConfigsChange) -> Result<(), Refusal> {
+    if name.is_empty() {
+        let text = "Subscription name can't be empty".to_string();
+        return Err((ErrorCode::InvalidRequest, text));
+    }
+    if sets_something(change) {
+        let text = "This broker does not collect metrics of clients.".to_string();
+        return Err((ErrorCode::InvalidRequest, text));
+    }
+    Ok(())
+}
+
+/// There is one logger to clients, whose level comes from the configuration.
+fn refuse_logger(
+    control_plane: &ControlPlane,
+    name: &str,
+    change: &ConfigsChange,
+) -> Result<(), Refusal> {
+    check_node(control_plane, name)?;
+    let ConfigsChange::Merge(changes) = change else {
+        let text = "Log levels can only be changed one by one.".to_string();
+        return Err((ErrorCode::InvalidRequest, text));
+    };
+    let Some((logger, operation)) = changes.first() else { return Ok(()) };
+    let text = match operation {
+        ConfigOperation::Append(_) | ConfigOperation::Subtract(_) => "A log level is not a list.",
+        _ if logger != resource::ROOT_LOGGER => {
+            return Err((ErrorCode::InvalidConfig, format!("Logger {logger} does not exist!")));
+        }
+        _ => "Log levels cannot be changed while the broker runs; logging.filter sets them.",
+    };
+    Err((ErrorCode::InvalidRequest, text.to_string()))
+}
+
+fn check_node(control_plane: &ControlPlane, name: &str) -> Result<(), Refusal> {
+    let number = name.parse::<i32>().map_err(|_| {
+        (ErrorCode::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))
+    })?;
+    if control_plane.endpoints.shard_of(number).is_none() {
+        let own = control_plane.endpoints.controller_id();
+        let text = format!("Unexpected broker id, expected {own}, but received {name}");
+        return Err((ErrorCode::InvalidRequest, text));
+    }
+    Ok(())
+}
+
 /// A broker's settings come from its configuration; none can be changed while it runs.
 fn refuse_broker(
     control_plane: &ControlPlane,
@@ -114,14 +200,7 @@ fn refuse_broker(
     change: &ConfigsChange,
 ) -> Result<(), Refusal> {
     if !name.is_empty() {
-        let number = name.parse::<i32>().map_err(|_| {
-            (ErrorCode::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))
-        })?;
-        if control_plane.endpoints.shard_of(number).is_none() {
-            let own = control_plane.endpoints.controller_id();
-            let text = format!("Unexpected broker id, expected {own}, but received {name}");
-            return Err((ErrorCode::InvalidRequest, text));
-        }
+        check_node(control_plane, name)?;
     }
     let names: Vec<&str> = match change {
         ConfigsChange::Replace(settings) => settings.keys().map(String::as_str).collect(),

@@ -2,7 +2,9 @@
 //! Pure.
 
 use super::configs::Source;
-use crate::config::{Config, LogConfig};
+use super::groups::turn::GroupConfig;
+use crate::config::{Config, HostPort, LogConfig};
+use crate::limits::DESCRIBED_PARTITIONS_MAX;
 use std::time::Duration;
 
 /// Types as numbered on the wire (KIP-569).
@@ -13,6 +15,7 @@ pub enum Kind {
     Text = 2,
     Int = 3,
     Long = 5,
+    Double = 6,
     List = 7,
 }
 
@@ -57,6 +60,18 @@ fn listener(config: &Config) -> String {
     format!("PLAINTEXT://{}", config.listen)
 }
 
+fn advertised(config: &Config) -> String {
+    let (advertise, listen) = (config.advertise.as_ref(), &config.listen);
+    let host = advertise.map_or(&listen.host, |advertise| &advertise.host);
+    let port = advertise.and_then(|advertise| advertise.port).unwrap_or(listen.port);
+    format!("PLAINTEXT://{}", HostPort::new(host, port))
+}
+
+/// What holds for groups is not the operator's choice yet.
+fn groups() -> GroupConfig {
+    GroupConfig::default()
+}
+
 macro_rules! broker_keys {
     ($($name:literal, $kind:ident, $value:expr, $doc:literal;)*) => {
         /// All keys, by name.
@@ -67,14 +82,30 @@ macro_rules! broker_keys {
 }
 
 broker_keys! {
+    "advertised.listeners", List, |c| Some(advertised(c)),
+        "Address of the common port as clients reach it.";
+    "authorizer.class.name", Text, |_| Some(String::new()),
+        "There is no access control yet.";
     "auto.create.topics.enable", Boolean, |c| Some(c.auto_create_topics.to_string()),
         "Make a topic when a client asks for the metadata of a missing one.";
     "broker.id", Int, |c| Some(c.node_id.to_string()),
         "Number of this host.";
+    "broker.rack", Text, |_| None,
+        "With endpoints per core, the host's address is the rack of its cores.";
+    "compression.gzip.level", Int, |_| Some("-1".into()),
+        "Records are stored as they were produced.";
+    "compression.lz4.level", Int, |_| Some("9".into()),
+        "Records are stored as they were produced.";
     "compression.type", Text, |_| Some("producer".into()),
+        "Records are stored as they were produced.";
+    "compression.zstd.level", Int, |_| Some("3".into()),
         "Records are stored as they were produced.";
     "connections.max.idle.ms", Long, |c| Some(milliseconds(c.connection_idle_ms_max)),
         "A connection without a request for this long is closed.";
+    "controller.quota.window.num", Int, |_| Some("11".into()),
+        "How many seconds' worth of partitions a client with a quota may make or delete at once.";
+    "controller.quota.window.size.seconds", Int, |_| Some("1".into()),
+        "What controller.quota.window.num counts.";
     "corelog.version", Text, |_| Some(env!("CARGO_PKG_VERSION").into()),
         "Version of this broker.";
     "damaged.partitions", Text, |c| Some(c.damaged_partitions.name().into()),
@@ -87,32 +118,82 @@ broker_keys! {
         "What an acknowledgement promises: fsync, write or memory.";
     "fetch.max.bytes", Int, |c| Some(c.fetch_bytes_max.to_string()),
         "Most bytes that one fetch answers with.";
+    "group.consumer.assignment.interval.ms", Int, |_| Some("1000".into()),
+        "No effect yet: least time between two assignments of a consumer group.";
+    "group.consumer.heartbeat.interval.ms", Int, |_| Some(milliseconds(groups().consumer_heartbeat_interval)),
+        "How often the members of a consumer group are asked to say that they are there.";
+    "group.consumer.max.assignment.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.consumer.max.heartbeat.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.consumer.max.session.timeout.ms", Int, |_| Some("60000".into()),
+        "Most that a group may set.";
+    "group.consumer.max.size", Int, |_| Some(groups().consumer_members_max.to_string()),
+        "Members of a consumer group.";
+    "group.consumer.min.assignment.interval.ms", Int, |_| Some("0".into()),
+        "Least that a group may set.";
+    "group.consumer.min.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+        "Least that a group may set.";
+    "group.consumer.min.session.timeout.ms", Int, |_| Some("45000".into()),
+        "Least that a group may set.";
+    "group.consumer.session.timeout.ms", Int, |_| Some(milliseconds(groups().consumer_session_timeout)),
+        "A member of a consumer group that says nothing for this long is removed.";
+    "group.initial.rebalance.delay.ms", Int, |_| Some(milliseconds(groups().initial_rebalance_delay)),
+        "How long a new classic group waits for more members.";
+    "group.max.session.timeout.ms", Int, |_| Some(milliseconds(groups().session_timeout_max)),
+        "Longest session of a classic group's member.";
+    "group.max.size", Int, |_| Some(groups().members_max.to_string()),
+        "Members of a classic group.";
+    "group.min.session.timeout.ms", Int, |_| Some(milliseconds(groups().session_timeout_min)),
+        "Shortest session of a classic group's member.";
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
+    "log.cleaner.delete.retention.ms", Long, |_| Some("86400000".into()),
+        "No effect yet: how long compaction keeps the markers of deleted keys.";
+    "log.cleaner.max.compaction.lag.ms", Long, |_| Some(i64::MAX.to_string()),
+        "No effect yet: how long a record may stay uncompacted.";
+    "log.cleaner.min.cleanable.ratio", Double, |_| Some("0.5".into()),
+        "No effect yet: how much of a log may be uncompacted.";
+    "log.cleaner.min.compaction.lag.ms", Long, |_| Some("0".into()),
+        "No effect yet: how long a record stays uncompacted at least.";
     "log.cleanup.policy", List, |_| Some("delete".into()),
         "What becomes of old segments: delete by age and size; compact has no effect yet.";
     "log.dirs", List, |c| Some(c.data_dir.display().to_string()),
         "Directory of all data.";
+    "log.flush.interval.messages", Long, |_| Some(i64::MAX.to_string()),
+        "The durability says when records are on stable storage.";
+    "log.flush.interval.ms", Long, |_| None,
+        "The durability says when records are on stable storage.";
     "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
         "Bytes of records between two entries of the offset index.";
     "log.index.size.max.bytes", Int, |c| Some(c.log.segment_index_bytes.to_string()),
         "Largest index of a segment; a segment with a full one is sealed.";
+    "log.local.retention.bytes", Long, |_| Some("-2".into()),
+        "There is no tiered storage.";
+    "log.local.retention.ms", Long, |_| Some("-2".into()),
+        "There is no tiered storage.";
     "log.message.timestamp.after.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_after_ms_max)),
         "How far a record's timestamp may lie ahead of the broker's clock.";
     "log.message.timestamp.before.max.ms", Long, |c| Some(or_any(c.log.message_timestamp_before_ms_max)),
         "How far a record's timestamp may lie behind the broker's clock.";
     "log.message.timestamp.type", Text, |c| Some(super::configs::timestamp_type(c).into()),
         "Whose clock stamps the records.";
+    "log.preallocate", Boolean, |_| Some("false".into()),
+        "The broker preallocates as it sees fit.";
     "log.retention.bytes", Long, |c| Some(c.log.retention_bytes.map_or("-1".into(), |b| b.to_string())),
         "The oldest segments are deleted while the others of a partition hold this much; -1: never.";
     "log.retention.check.interval.ms", Long, |c| Some(milliseconds(c.retention_check_ms)),
         "How often retention looks for segments to delete.";
     "log.retention.hours", Int, |_| Some("168".into()),
         "Segments older than this are deleted, unless log.retention.ms says otherwise.";
+    "log.retention.minutes", Int, |_| None,
+        "Segments older than this are deleted, unless log.retention.ms says otherwise.";
     "log.retention.ms", Long, |c| when_chosen(c, |log| or_never(log.retention_ms)),
         "Segments older than this are deleted; -1: never.";
     "log.roll.hours", Int, |_| Some("168".into()),
         "A segment is sealed at this age, unless log.roll.ms says otherwise.";
+    "log.roll.jitter.hours", Int, |_| Some("0".into()),
+        "No effect yet: up to this much is taken off a segment's age at random.";
     "log.roll.jitter.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_jitter_ms)),
         "No effect yet: up to this much is taken off a segment's age at random.";
     "log.roll.ms", Long, |c| when_chosen(c, |log| milliseconds(log.segment_ms)),
@@ -125,6 +206,8 @@ broker_keys! {
         "Connections of one core.";
     "max.incremental.fetch.session.cache.slots", Int, |c| Some(c.fetch_sessions_max.to_string()),
         "Incremental fetch sessions of one core.";
+    "max.request.partition.size.limit", Int, |_| Some(DESCRIBED_PARTITIONS_MAX.to_string()),
+        "Partitions in one answer to DescribeTopicPartitions.";
     "message.max.bytes", Int, |c| Some(c.log.max_message_bytes.to_string()),
         "Largest record batch.";
     "min.insync.replicas", Int, |_| Some("1".into()),
@@ -133,8 +216,16 @@ broker_keys! {
         "Number of this host.";
     "num.partitions", Int, |c| Some(c.num_partitions.to_string()),
         "Partitions of a topic whose creator does not say.";
+    "offset.metadata.max.bytes", Int, |_| Some(groups().offset_metadata_bytes_max.to_string()),
+        "Longest note that a committed offset may carry.";
+    "offsets.retention.check.interval.ms", Long, |_| Some(milliseconds(groups().offsets_retention_check)),
+        "How often committed offsets are looked through for those that expired.";
+    "offsets.retention.minutes", Int, |_| Some((groups().offsets_retention.as_secs() / 60).to_string()),
+        "Committed offsets of a group without members are kept for this long.";
     "producer.id.expiration.ms", Int, |c| Some(milliseconds(c.producer_id_expiration_ms)),
         "An idempotent producer that was silent for this long is forgotten.";
+    "quota.window.size.seconds", Int, |_| Some("1".into()),
+        "How many seconds' worth a client with a quota may use at once.";
     "socket.request.max.bytes", Int, |c| Some(c.request_bytes_max.to_string()),
         "Largest request.";
     "unclean.leader.election.enable", Boolean, |_| Some("false".into()),

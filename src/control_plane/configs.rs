@@ -21,6 +21,8 @@ pub enum Source {
     Topic = 1,
     StaticBroker = 4,
     Default = 5,
+    Logger = 6,
+    Group = 8,
 }
 
 /// A key's type, with what values it may have.
@@ -58,7 +60,7 @@ impl Kind {
     ///
     /// # Errors
     /// What is wrong with it, as Kafka says it.
-    fn check(self, text: &str) -> Result<String, String> {
+    pub fn check(self, text: &str) -> Result<String, String> {
         let at_least = |least: &dyn std::fmt::Display| format!("Value must be at least {least}");
         let at_most = |most: &dyn std::fmt::Display| format!("Value must be no more than {most}");
         match self {

@@ -7,11 +7,15 @@
 use super::adopt;
 use super::configs;
 use super::create_partitions::wrong_assignments;
+use super::group_configs;
 use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
 use super::state::State;
 use crate::config::Config;
-use crate::limits::{CONTROL_GROUP_MAX, PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
+use crate::limits::{
+    CONFIGURED_GROUPS_MAX, CONTROL_GROUP_MAX, PARTITIONS_MAX, QUOTA_ENTITIES_MAX,
+    TOPIC_PARTITIONS_MAX,
+};
 use crate::log;
 use crate::log::planted::{self, Bug};
 use crate::runtime;
@@ -22,6 +26,7 @@ use crate::shard::control::{
 };
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
+use crate::shard::quota_table::{QuotaEntity, QuotaKind};
 use crate::shard::request::ShardRequest;
 use crate::types::{Offset, ShardId, TopicId};
 use futures_util::future::join_all;
@@ -360,6 +365,12 @@ impl Worker {
             ControlRequest::AlterConfigs { topic_id, change: wanted } => {
                 ControlReply::AlterConfigs(self.alter_configs(*topic_id, wanted, change))
             }
+            ControlRequest::AlterGroupConfigs { group, change: wanted } => {
+                ControlReply::AlterGroupConfigs(self.alter_group_configs(group, wanted, change))
+            }
+            ControlRequest::AlterQuotas { entity, changes } => {
+                ControlReply::AlterQuotas(self.alter_quotas(entity, changes, change))
+            }
             ControlRequest::AllocateProducerIds => {
                 let first = self.state.next_producer_id;
                 let next = first.checked_add(PRODUCER_ID_BLOCK);
@@ -476,6 +487,50 @@ impl Worker {
         Ok(())
     }
 
+    fn alter_group_configs(
+        &mut self,
+        group: &str,
+        wanted: &ConfigsChange,
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let known = self.state.group_overrides();
+        let current = known.get(group).cloned().unwrap_or_default();
+        let overrides =
+            group_configs::changed(&current, wanted).map_err(ControlError::InvalidConfig)?;
+        if current.is_empty() && !overrides.is_empty() && known.len() >= CONFIGURED_GROUPS_MAX {
+            return Err(ControlError::TooMany(format!(
+                "Settings of {CONFIGURED_GROUPS_MAX} groups are kept at most."
+            )));
+        }
+        if overrides != current {
+            self.take_up(Record::Group { group: group.to_string(), overrides }, true, change);
+        }
+        Ok(())
+    }
+
+    fn alter_quotas(
+        &mut self,
+        entity: &QuotaEntity,
+        changes: &[(QuotaKind, Option<u64>)],
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let current = self.state.quotas().values(entity);
+        let mut values = current;
+        for (kind, value) in changes {
+            values.set(*kind, value.map(f64::from_bits));
+        }
+        let count = self.state.quotas().len();
+        if current.is_empty() && !values.is_empty() && count >= QUOTA_ENTITIES_MAX {
+            return Err(ControlError::TooMany(format!(
+                "Quotas of {QUOTA_ENTITIES_MAX} entities are kept at most."
+            )));
+        }
+        if values != current {
+            self.take_up(Record::Quota { entity: entity.clone(), values }, true, change);
+        }
+        Ok(())
+    }
+
     /// At the limit, nothing is made.
     fn check_room(&self, current: u32, partitions: u32) -> Result<(), ControlError> {
         if let Some(error) = &self.scarce {
@@ -560,6 +615,8 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         }
         ControlRequest::CreatePartitions { .. } => ControlReply::CreatePartitions(Err(error)),
         ControlRequest::AlterConfigs { .. } => ControlReply::AlterConfigs(Err(error)),
+        ControlRequest::AlterGroupConfigs { .. } => ControlReply::AlterGroupConfigs(Err(error)),
+        ControlRequest::AlterQuotas { .. } => ControlReply::AlterQuotas(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
     }

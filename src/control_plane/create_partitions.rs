@@ -2,6 +2,7 @@
 
 use super::ControlPlane;
 use super::create_topics::{Refusal, assigned_shard, code_of};
+use super::mutations::Mutations;
 use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::types::{ShardId, TopicId};
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 pub async fn handle(
     control_plane: &ControlPlane,
     request: CreatePartitionsRequest,
+    mutations: Mutations<'_>,
 ) -> CreatePartitionsResponse {
     let mut counts: BTreeMap<Str, usize> = BTreeMap::new();
     for topic in &request.topics {
@@ -27,7 +29,7 @@ pub async fn handle(
         result(name.clone(), Err(refusal))
     }));
     for topic in request.topics.iter().filter(|topic| counts[&topic.name] == 1) {
-        let outcome = create(control_plane, topic, request.validate_only).await;
+        let outcome = create(control_plane, topic, request.validate_only, mutations).await;
         results.push(result(topic.name.clone(), outcome));
     }
     CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
@@ -45,11 +47,13 @@ async fn create(
     control_plane: &ControlPlane,
     topic: &CreatePartitionsTopic,
     validate_only: bool,
+    mutations: Mutations<'_>,
 ) -> Result<(), Refusal> {
-    let (topic_id, partitions, places) = examine(control_plane, topic)?;
+    let Examined { topic_id, partitions, more, places } = examine(control_plane, topic)?;
     if validate_only {
         return Ok(());
     }
+    mutations.admit(more)?;
     let request = ControlRequest::CreatePartitions { topic_id, partitions, places };
     match control_plane.shard.control(request).await {
         ControlReply::CreatePartitions(outcome) => {
@@ -67,11 +71,19 @@ pub fn wrong_assignments(more: u64, given: usize) -> String {
     )
 }
 
-/// What the controller is asked for: the topic, its new number of partitions, and their places.
+/// What the controller is asked for.
+struct Examined {
+    topic_id: TopicId,
+    /// In all, and those that are new.
+    partitions: u32,
+    more: usize,
+    places: Option<Vec<ShardId>>,
+}
+
 fn examine(
     control_plane: &ControlPlane,
     topic: &CreatePartitionsTopic,
-) -> Result<(TopicId, u32, Option<Vec<ShardId>>), Refusal> {
+) -> Result<Examined, Refusal> {
     let image = control_plane.shard.image();
     let known = image.topic(&topic.name).ok_or_else(|| {
         let text = "This server does not host this topic-partition.".to_string();
@@ -95,7 +107,7 @@ fn examine(
     }
     let partitions = u32::try_from(topic.count).expect("more than there are");
     let Some(assignments) = &topic.assignments else {
-        return Ok((known.id, partitions, None));
+        return Ok(Examined { topic_id: known.id, partitions, more: more as usize, places: None });
     };
     if assignments.len() as u64 != more {
         return Err((
@@ -105,5 +117,6 @@ fn examine(
     }
     let places = assignments.iter().map(|one| assigned_shard(control_plane, &one.broker_ids));
     let places: Vec<Option<ShardId>> = places.collect::<Result<_, _>>()?;
-    Ok((known.id, partitions, places.into_iter().collect()))
+    let places = places.into_iter().collect();
+    Ok(Examined { topic_id: known.id, partitions, more: more as usize, places })
 }

@@ -1,6 +1,7 @@
 //! CreateTopics, and the creation that Metadata does by itself.
 
 use super::configs::{self, Overrides, Source};
+use super::mutations::Mutations;
 use super::{ControlPlane, topic_name};
 use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 use crate::runtime;
@@ -19,6 +20,7 @@ pub type Refusal = (ErrorCode, String);
 pub async fn handle(
     control_plane: &ControlPlane,
     request: CreateTopicsRequest,
+    mutations: Mutations<'_>,
 ) -> CreateTopicsResponse {
     let mut counts: BTreeMap<Str, usize> = BTreeMap::new();
     for topic in &request.topics {
@@ -32,10 +34,13 @@ pub async fn handle(
     for topic in request.topics.iter().filter(|topic| counts[&topic.name] == 1) {
         match examine(control_plane, topic, is_excessive) {
             Ok(new) if request.validate_only => results.push(described(control_plane, &new, None)),
-            Ok(new) => {
-                accepted.push((results.len(), new));
-                results.push(CreatableTopicResult::default());
-            }
+            Ok(new) => match mutations.admit(new.partitions as usize) {
+                Ok(()) => {
+                    accepted.push((results.len(), new));
+                    results.push(CreatableTopicResult::default());
+                }
+                Err(refusal) => results.push(refused(&topic.name, refusal)),
+            },
             Err(refusal) => results.push(refused(&topic.name, refusal)),
         }
         runtime::yield_if_needed().await;
@@ -107,6 +112,7 @@ pub fn code_of(error: &ControlError) -> ErrorCode {
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
         ControlError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::TooMany(_) => ErrorCode::PolicyViolation,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
     }

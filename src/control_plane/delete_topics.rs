@@ -2,6 +2,7 @@
 
 use super::ControlPlane;
 use super::create_topics::{self, Refusal};
+use super::mutations::Mutations;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest};
 use crate::types::TopicId;
 use crate::wire::api::delete_topics::{
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 pub async fn handle(
     control_plane: &ControlPlane,
     request: DeleteTopicsRequest,
+    mutations: Mutations<'_>,
 ) -> DeleteTopicsResponse {
     let mut plan = Plan::default();
     for name in request.topic_names {
@@ -30,8 +32,19 @@ pub async fn handle(
             }
         }
     }
-    let chosen = plan.choose(control_plane);
+    let mut chosen = plan.choose(control_plane);
     let mut responses = plan.refused;
+    let image = control_plane.shard.image();
+    chosen.retain(|(name, id)| {
+        let known = image.topic_by_id(*id);
+        match known.map_or(Ok(()), |topic| mutations.admit(topic.partitions.len())) {
+            Ok(()) => true,
+            Err(refusal) => {
+                responses.push(result(name.clone(), *id, refusal));
+                false
+            }
+        }
+    });
     responses.extend(delete(control_plane, chosen).await);
     DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
 }

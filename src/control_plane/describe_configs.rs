@@ -3,6 +3,7 @@
 use super::broker_configs::{BROKER_KEYS, BrokerKey};
 use super::configs::{Overrides, Source, TOPIC_KEYS, TopicKey};
 use super::create_topics::Refusal;
+use super::group_configs::{GROUP_KEYS, GroupKey};
 use super::{ControlPlane, resource, topic_name};
 use crate::config::Config;
 use crate::limits::DESCRIBED_CONFIGS_BYTES_MAX;
@@ -90,7 +91,61 @@ fn describe(
             let keys = BROKER_KEYS.iter().filter(|key| is_one && is_asked(key.name));
             Ok(keys.map(|key| describe_broker_key(key, config, wanted)).collect())
         }
+        resource::BROKER_LOGGER => {
+            if !check_broker(control_plane, name)? {
+                let text = "Broker id must not be empty".to_string();
+                return Err((ErrorCode::InvalidRequest, text));
+            }
+            let root = is_asked(resource::ROOT_LOGGER).then(|| describe_root_logger(config));
+            Ok(root.into_iter().collect())
+        }
+        resource::CLIENT_METRICS | resource::GROUP if name.is_empty() => {
+            Err((ErrorCode::InvalidRequest, "The name must not be empty".to_string()))
+        }
+        resource::CLIENT_METRICS => {
+            let keys = CLIENT_METRICS_KEYS.iter().filter(|(name, ..)| is_asked(name));
+            Ok(keys.map(|key| describe_client_metrics_key(key, wanted)).collect())
+        }
+        resource::GROUP => {
+            let image = control_plane.shard.image();
+            let overrides = image.group_overrides.get(name);
+            let keys = GROUP_KEYS.iter().filter(|key| is_asked(key.name));
+            Ok(keys.map(|key| describe_group_key(key, overrides, wanted)).collect())
+        }
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+    }
+}
+
+/// What a subscription to clients' metrics would have (KIP-714), if any could be made: name, type, default.
+const CLIENT_METRICS_KEYS: &[(&str, i8, &str)] =
+    &[("interval.ms", 3, "300000"), ("match", 7, ""), ("metrics", 7, "")];
+
+fn describe_client_metrics_key(
+    (name, config_type, default): &(&'static str, i8, &'static str),
+    wanted: Wanted,
+) -> DescribeConfigsResourceResult {
+    let doc = Str::from_static("No effect: this broker does not collect metrics of clients.");
+    DescribeConfigsResourceResult {
+        name: Str::from_static(name),
+        value: Some(Str::from_static(default)),
+        is_default: true,
+        config_source: Source::Default as i8,
+        config_type: *config_type,
+        documentation: wanted.documentation.then_some(doc),
+        ..DescribeConfigsResourceResult::default()
+    }
+}
+
+/// The level that holds for all that no other part of `logging.filter` names.
+fn describe_root_logger(config: &Config) -> DescribeConfigsResourceResult {
+    let mut parts = config.logging.filter.split(',').map(str::trim);
+    let level = parts.find(|part| !part.contains('=')).unwrap_or("off");
+    DescribeConfigsResourceResult {
+        name: Str::from_static(resource::ROOT_LOGGER),
+        value: Some(level.to_uppercase().into()),
+        read_only: true,
+        config_source: Source::Logger as i8,
+        ..DescribeConfigsResourceResult::default()
     }
 }
 
@@ -124,6 +179,36 @@ fn describe_topic_key(
     DescribeConfigsResourceResult {
         name: Str::from_static(key.name),
         value: Some(value.into()),
+        is_default: own.is_none(),
+        config_source: source as i8,
+        synonyms,
+        config_type: key.kind.number(),
+        documentation: wanted.documentation.then(|| Str::from_static(key.doc)),
+        ..DescribeConfigsResourceResult::default()
+    }
+}
+
+fn describe_group_key(
+    key: &GroupKey,
+    overrides: Option<&Overrides>,
+    wanted: Wanted,
+) -> DescribeConfigsResourceResult {
+    let own = overrides.and_then(|overrides| overrides.get(key.name));
+    let source = if own.is_some() { Source::Group } else { Source::Default };
+    let synonym = |name: &'static str, value: Str, source: Source| DescribeConfigsSynonym {
+        name: Str::from_static(name),
+        value: Some(value),
+        source: source as i8,
+    };
+    let default = Str::from_static(key.default);
+    let mut synonyms = Vec::new();
+    if wanted.synonyms {
+        synonyms.extend(own.map(|value| synonym(key.name, value.as_str().into(), Source::Group)));
+        synonyms.push(synonym(key.broker_name, default.clone(), Source::Default));
+    }
+    DescribeConfigsResourceResult {
+        name: Str::from_static(key.name),
+        value: Some(own.map_or(default, |value| value.as_str().into())),
         is_default: own.is_none(),
         config_source: source as i8,
         synonyms,

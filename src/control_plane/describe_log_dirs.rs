@@ -39,20 +39,26 @@ pub async fn handle(
         (!partitions.is_empty()).then_some(DescribeLogDirsTopic { name, partitions })
     });
     let directory = &control_plane.shard.log.options.data_directory;
-    // Kafka names its directories by their absolute paths; -1 stands for sizes that are not known.
-    let shown = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+    // -1 stands for sizes that are not known.
     let volume = runtime::volume_space(directory).ok();
     let bytes = |of: fn(&VolumeSpace) -> u64| {
         volume.as_ref().map_or(-1, |volume| i64::try_from(of(volume)).unwrap_or(i64::MAX))
     };
     let result = DescribeLogDirsResult {
-        log_dir: shown.display().to_string().into(),
+        log_dir: shown_directory(control_plane).into(),
         topics: topics.collect(),
         total_bytes: bytes(|volume| volume.total_bytes),
         usable_bytes: bytes(|volume| volume.usable_bytes),
         ..DescribeLogDirsResult::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..DescribeLogDirsResponse::default() }
+}
+
+/// Kafka names its directories by their absolute paths.
+pub fn shown_directory(control_plane: &ControlPlane) -> String {
+    let directory = &control_plane.shard.log.options.data_directory;
+    let shown = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+    shown.display().to_string()
 }
 
 /// What the client asks for and the broker that it asks has: tools add up what the brokers say.

@@ -72,7 +72,8 @@ impl Host {
         let local = "127.0.0.1:9092".parse().unwrap();
         let connection = ConnectionInfo { peer: "127.0.0.1:5000".parse().unwrap(), local };
         let body = Decoder::new(e.out.freeze());
-        let answer = self.control_planes[shard].clone().handle(header, body, connection).await;
+        let answer =
+            self.control_planes[shard].clone().handle(header, body, connection, None).await;
         let frame = answer.expect("a sound request").out.freeze();
         let (correlation_id, response) =
             decode_response::<R>(frame.slice(4..), version).expect("a sound response");

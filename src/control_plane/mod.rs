@@ -7,9 +7,12 @@
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
 //! - `examine`: the facts of a data directory that no broker uses
 //! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
+//! - `administration`: what tools ask a cluster beside topics and their settings; `group_configs`: what may be
+//!   set for a group
 //! - `groups`: consumer groups and their offsets
-//! - `partitions`, `resource`: what several APIs share
+//! - `partitions`, `resource`, `mutations`: what several APIs share
 
+mod administration;
 pub mod adopt;
 mod alter_configs;
 mod api_versions;
@@ -26,6 +29,7 @@ mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod endpoints;
 pub mod examine;
+mod group_configs;
 pub mod groups;
 #[cfg(test)]
 pub mod harness;
@@ -34,6 +38,7 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 pub mod metadata_log;
+mod mutations;
 mod offset_for_leader_epoch;
 mod partitions;
 pub mod record;
@@ -47,9 +52,11 @@ pub use endpoints::{Broker, Endpoints};
 use crate::config::Config;
 use crate::limits::CONTROL_REQUEST_BYTES_MAX;
 use crate::shard::Shard;
+use crate::shard::quotas::Meter;
 use crate::wire::{
-    ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, WireError, encode_response,
+    ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, Throttled, WireError, encode_response,
 };
+use mutations::Mutations;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -92,6 +99,7 @@ impl ControlPlane {
         header: RequestHeader,
         mut body: Decoder,
         connection: ConnectionInfo,
+        meter: Option<&Meter>,
     ) -> Result<Encoder, WireError> {
         let version = header.api_version;
         if !header.api_key.supports(version) {
@@ -103,7 +111,7 @@ impl ControlPlane {
         if body.remaining() > CONTROL_REQUEST_BYTES_MAX {
             return Err(unserved(Fault::BadLength(body.remaining() as i64)));
         }
-        let asked = Asked { header: &header, body: &mut body };
+        let asked = Asked { header: &header, body: &mut body, meter };
         let plane = &*self;
         match header.api_key {
             ApiKey::ApiVersions => {
@@ -128,21 +136,29 @@ impl ControlPlane {
                     async |request| describe_log_dirs::handle(plane, request, connection).await;
                 asked.answer(answer).await
             }
-            _ => plane.administer(asked).await,
+            _ => plane.administer(asked, connection).await,
         }
     }
 
-    /// The requests that need to know nothing of where they came from.
-    async fn administer(&self, asked: Asked<'_>) -> Result<Encoder, WireError> {
+    /// Topics and their settings.
+    async fn administer(
+        &self,
+        asked: Asked<'_>,
+        connection: ConnectionInfo,
+    ) -> Result<Encoder, WireError> {
         match asked.header.api_key {
             ApiKey::CreateTopics => {
-                asked.answer(async |request| create_topics::handle(self, request).await).await
+                let by = asked.mutations(6);
+                asked.answer(async |request| create_topics::handle(self, request, by).await).await
             }
             ApiKey::DeleteTopics => {
-                asked.answer(async |request| delete_topics::handle(self, request).await).await
+                let by = asked.mutations(5);
+                asked.answer(async |request| delete_topics::handle(self, request, by).await).await
             }
             ApiKey::CreatePartitions => {
-                asked.answer(async |request| create_partitions::handle(self, request).await).await
+                let by = asked.mutations(3);
+                let answer = async |request| create_partitions::handle(self, request, by).await;
+                asked.answer(answer).await
             }
             ApiKey::DeleteRecords => {
                 asked.answer(async |request| delete_records::handle(self, request).await).await
@@ -168,7 +184,7 @@ impl ControlPlane {
                 let answer = async |request| describe_topic_partitions::handle(self, request);
                 asked.answer(answer).await
             }
-            key => Err(unserved(Fault::UnknownApi(key.to_i16()))),
+            _ => self.oversee(asked, connection).await,
         }
     }
 }
@@ -181,9 +197,15 @@ fn unserved(fault: Fault) -> WireError {
 struct Asked<'a> {
     header: &'a RequestHeader,
     body: &'a mut Decoder,
+    meter: Option<&'a Meter>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// What it is measured with when it changes partitions; from this version on, it may be refused.
+    fn mutations(&self, strict_from: i16) -> Mutations<'a> {
+        Mutations { meter: self.meter, is_strict: self.header.api_version >= strict_from }
+    }
+
     /// Reads the body, has it answered, and writes the response. What follows the body is ignored, as
     /// Kafka does.
     async fn answer<R: Request>(
@@ -192,7 +214,10 @@ impl Asked<'_> {
     ) -> Result<Encoder, WireError> {
         let version = self.header.api_version;
         let request = R::decode(self.body, version)?;
-        let response = answer(request).await;
+        let mut response = answer(request).await;
+        if let Some(meter) = self.meter {
+            response.set_throttle_ms(meter.settle());
+        }
         Ok(encode_response::<R>(&response, version, self.header.correlation_id))
     }
 }

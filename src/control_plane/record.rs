@@ -11,8 +11,13 @@
 //! LogStart  7 | topic id | partition uvarint | offset varlong
 //! Placed    8 | topic id | places                                  all of them, log starts included
 //! Ids       9 | next producer id varlong
+//! Quota    16 | entity | quotas                                   all of them; none: the entity is forgotten
+//! Group    17 | group string | settings                           all of them; none: the group is forgotten
 //!
 //! places    count uvarint | count * (shard uvarint | leader epoch uvarint | log start varlong)
+//! entity    user name | client name
+//! name      0 none | 1 default | 2, string
+//! quotas    4 * (0 not set | 1, number f64)                       in the order of QuotaKind::ALL
 //! settings  count uvarint | count * (name string | value string)
 //! string    length + 1 uvarint | UTF-8, as on the wire
 //! ```
@@ -20,6 +25,7 @@
 use super::configs::Overrides;
 use crate::limits::{SHARDS_MAX, STRING_BYTES_MAX, TOPIC_PARTITIONS_MAX};
 use crate::shard::image::PartitionPlace;
+use crate::shard::quota_table::{QuotaEntity, QuotaKind, QuotaName, QuotaValues};
 use crate::types::{Offset, ShardId, TopicId};
 use crate::wire::{Decoder, Encoder, WireError};
 
@@ -62,6 +68,14 @@ pub enum Record {
     },
     /// Producer ids below this one were given out.
     Ids(i64),
+    Quota {
+        entity: QuotaEntity,
+        values: QuotaValues,
+    },
+    Group {
+        group: String,
+        overrides: Overrides,
+    },
 }
 
 /// Why a record of a sound frame cannot be read.
@@ -116,6 +130,17 @@ impl Record {
                 e.write_i8(9);
                 e.write_varlong(*next);
             }
+            Record::Quota { entity, values } => {
+                e.write_i8(16);
+                write_name(e, &entity.user);
+                write_name(e, &entity.client);
+                write_quotas(e, values);
+            }
+            Record::Group { group, overrides } => {
+                e.write_i8(17);
+                write_string(e, group);
+                write_overrides(e, overrides);
+            }
         }
     }
 
@@ -143,6 +168,8 @@ impl Record {
             }),
             8 => Ok(Record::Placed { id: read_id(d)?, partitions: read_places(d)? }),
             9 => Ok(Record::Ids(d.read_varlong()?)),
+            16 => Ok(Record::Quota { entity: read_entity(d)?, values: read_quotas(d)? }),
+            17 => Ok(Record::Group { group: read_string(d)?, overrides: read_overrides(d)? }),
             kind => Err(RecordError::UnknownKind(kind)),
         }
     }
@@ -176,6 +203,27 @@ fn write_overrides(e: &mut Encoder, overrides: &Overrides) {
     }
 }
 
+fn write_name(e: &mut Encoder, name: &Option<QuotaName>) {
+    match name {
+        None => e.write_i8(0),
+        Some(QuotaName::Default) => e.write_i8(1),
+        Some(QuotaName::Is(text)) => {
+            e.write_i8(2);
+            write_string(e, text);
+        }
+    }
+}
+
+fn write_quotas(e: &mut Encoder, values: &QuotaValues) {
+    for kind in QuotaKind::ALL {
+        let value = values.get(kind);
+        e.write_bool(value.is_some());
+        if let Some(value) = value {
+            e.write_f64(value);
+        }
+    }
+}
+
 fn read_id(d: &mut Decoder) -> Result<TopicId, RecordError> {
     Ok(TopicId(d.read_uuid()?))
 }
@@ -202,6 +250,36 @@ fn read_count(d: &mut Decoder, bytes_min: usize, most: usize) -> Result<usize, R
         return Err(RecordError::OutOfRange("count"));
     }
     Ok(count)
+}
+
+fn read_entity(d: &mut Decoder) -> Result<QuotaEntity, RecordError> {
+    let entity = QuotaEntity { user: read_name(d)?, client: read_name(d)? };
+    if entity.user.is_none() && entity.client.is_none() {
+        return Err(RecordError::OutOfRange("quota entity"));
+    }
+    Ok(entity)
+}
+
+fn read_name(d: &mut Decoder) -> Result<Option<QuotaName>, RecordError> {
+    match d.read_i8()? {
+        0 => Ok(None),
+        1 => Ok(Some(QuotaName::Default)),
+        2 => Ok(Some(QuotaName::Is(read_string(d)?))),
+        _ => Err(RecordError::OutOfRange("name")),
+    }
+}
+
+fn read_quotas(d: &mut Decoder) -> Result<QuotaValues, RecordError> {
+    let mut values = QuotaValues::default();
+    for kind in QuotaKind::ALL {
+        if !d.read_bool()? {
+            continue;
+        }
+        // What would divide by zero or never end.
+        let value = Some(d.read_f64()?).filter(|value| *value > 0.0);
+        values.set(kind, Some(value.ok_or(RecordError::OutOfRange("quota"))?));
+    }
+    Ok(values)
 }
 
 fn read_places(d: &mut Decoder) -> Result<Vec<PartitionPlace>, RecordError> {
@@ -239,6 +317,9 @@ mod tests {
         let id = TopicId([7; 16]);
         let overrides: Overrides = [("retention.ms".to_string(), "5".to_string())].into();
         let partitions = vec![place(0, 0, 0), place(1023, i32::MAX, i64::MAX)];
+        let mut values = QuotaValues::default();
+        values.set(QuotaKind::RequestTime, Some(f64::INFINITY));
+        values.set(QuotaKind::ProduceBytes, Some(0.5));
         vec![
             Record::Format { version: 1, cluster_id: "größe".into(), node_id: 4_000_000 },
             Record::Shards(1024),
@@ -254,6 +335,15 @@ mod tests {
             Record::LogStart { id, index: i32::MAX, offset: Offset(1 << 40) },
             Record::Placed { id, partitions },
             Record::Ids(i64::MAX),
+            Record::Quota {
+                entity: QuotaEntity { user: Some(QuotaName::Default), client: None },
+                values: QuotaValues::default(),
+            },
+            Record::Quota {
+                entity: QuotaEntity { user: None, client: Some(QuotaName::Is("c".into())) },
+                values,
+            },
+            Record::Group { group: "g".into(), overrides: Overrides::new() },
         ]
     }
 

@@ -6,6 +6,12 @@ use std::collections::BTreeMap;
 
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
+pub const CLIENT_METRICS: i8 = 16;
+pub const GROUP: i8 = 32;
+
+/// Kafka's name of the logger that others inherit their level from.
+pub const ROOT_LOGGER: &str = "root";
 
 /// For each resource, whether the request names it more than once.
 pub fn named_twice<'a>(resources: impl Iterator<Item = (i8, &'a Str)> + Clone) -> Vec<bool> {

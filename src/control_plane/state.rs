@@ -6,6 +6,7 @@ use super::record::{FORMAT_VERSION, Record};
 use super::topic_name;
 use crate::config::Config;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
+use crate::shard::quota_table::QuotaTable;
 use crate::types::{ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct State {
     pub next_producer_id: i64,
     /// Topics whose files may still lie in the data directory, so that nobody takes them for new ones.
     pub deleted: BTreeSet<TopicId>,
+    quotas: Arc<QuotaTable>,
+    group_overrides: Arc<BTreeMap<String, Overrides>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     names: HashMap<TopicId, Arc<str>>,
     /// Names with '.' or '_', by what they look like in Kafka's metrics.
@@ -50,9 +53,20 @@ impl State {
         (&**other != name).then_some(&**other)
     }
 
+    pub fn quotas(&self) -> &QuotaTable {
+        &self.quotas
+    }
+
+    pub fn group_overrides(&self) -> &BTreeMap<String, Overrides> {
+        &self.group_overrides
+    }
+
     pub fn image(&self, version: u64) -> Arc<MetadataImage> {
         let topics = self.topics.values().cloned();
-        Arc::new(MetadataImage::new(version, self.cluster_id.clone(), topics))
+        let mut image = MetadataImage::new(version, self.cluster_id.clone(), topics);
+        image.quotas = self.quotas.clone();
+        image.group_overrides = self.group_overrides.clone();
+        Arc::new(image)
     }
 
     /// The fewest records that fold to this state.
@@ -73,6 +87,15 @@ impl State {
             name: topic.name.to_string(),
             partitions: topic.partitions.clone(),
             overrides: topic.overrides.clone(),
+        }));
+        let quotas = self.quotas.entities();
+        records.extend(
+            quotas
+                .map(|(entity, values)| Record::Quota { entity: entity.clone(), values: *values }),
+        );
+        records.extend(self.group_overrides.iter().map(|(group, overrides)| Record::Group {
+            group: group.clone(),
+            overrides: overrides.clone(),
         }));
         records.extend(self.deleted.iter().copied().map(Record::Deleted));
         records
@@ -119,6 +142,17 @@ impl State {
                 topic.partitions.clone_from(partitions);
                 Ok(())
             })?,
+            Record::Quota { entity, values } => {
+                Arc::make_mut(&mut self.quotas).set(entity.clone(), *values);
+            }
+            Record::Group { group, overrides } => {
+                let groups = Arc::make_mut(&mut self.group_overrides);
+                if overrides.is_empty() {
+                    groups.remove(group);
+                } else {
+                    groups.insert(group.clone(), overrides.clone());
+                }
+            }
             Record::Ids(next) => self.next_producer_id = self.next_producer_id.max(*next),
         }
         Ok(())
@@ -183,6 +217,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::quota_table::{QuotaEntity, QuotaKind, QuotaName, QuotaValues};
     use crate::types::Offset;
 
     fn place(shard: u16) -> PartitionPlace {
@@ -196,6 +231,13 @@ mod tests {
             partitions: vec![place(0), place(1)],
             overrides: Overrides::new(),
         }
+    }
+
+    fn quota(rate: Option<f64>) -> Record {
+        let entity = QuotaEntity { user: None, client: Some(QuotaName::Default) };
+        let mut values = QuotaValues::default();
+        values.set(QuotaKind::FetchBytes, rate);
+        Record::Quota { entity, values }
     }
 
     fn fold(records: &[Record]) -> State {
@@ -219,6 +261,10 @@ mod tests {
             Record::LogStart { id, index: 2, offset: Offset(50) },
             Record::LogStart { id, index: 2, offset: Offset(40) },
             Record::Ids(3000),
+            quota(Some(7.0)),
+            Record::Group { group: "g".into(), overrides: [("a".into(), "1".into())].into() },
+            Record::Group { group: "h".into(), overrides: [("a".into(), "1".into())].into() },
+            Record::Group { group: "h".into(), overrides: Overrides::new() },
             Record::Deleted(TopicId([2; 16])),
         ]);
         assert_eq!(state.partition_count(), 3);
@@ -228,6 +274,9 @@ mod tests {
         assert_eq!((again.next_producer_id, again.node_id, again.shards), (3000, 3, 2));
         assert_eq!(again.partition_count(), 3);
         assert!(again.deleted.contains(&TopicId([2; 16])));
+        assert_eq!((again.quotas().len(), again.group_overrides().len()), (1, 1));
+        let gone = fold(&[quota(Some(7.0)), quota(None)]);
+        assert!(gone.quotas().is_empty() && gone.image(1).quotas.is_empty());
     }
 
     #[test]

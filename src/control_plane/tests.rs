@@ -592,7 +592,7 @@ fn what_cannot_be_read_or_is_not_served_closes_the_connection() {
             let header =
                 RequestHeader { api_key, api_version, correlation_id: 77, client_id: None };
             let body = Decoder::new(Bytes::from_static(body));
-            host.control_planes[0].clone().handle(header, body, connection).await
+            host.control_planes[0].clone().handle(header, body, connection, None).await
         };
         assert!(ask(ApiKey::Metadata, 12, b"\xff").await.is_err());
         assert!(ask(ApiKey::Metadata, 99, b"").await.is_err());

@@ -12,6 +12,8 @@ use super::response::{Part, Response};
 use crate::runtime;
 use crate::shard::Shard;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
+use crate::shard::quota_table::QuotaKind;
+use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId};
 use crate::wire::api::fetch::{
@@ -25,6 +27,8 @@ use std::time::Duration;
 /// First version with sessions (KIP-227), and first that names topics by id (KIP-516).
 const SESSION_VERSION_MIN: i16 = 7;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
+/// What one fetch may take of its client's quota, in time.
+const QUOTA_SECONDS_PER_FETCH_MAX: f64 = 10.0;
 /// Longest wait that a client may ask for; a longer one is shortened.
 const WAIT_MS_MAX: i32 = 60 * 60 * 1000;
 
@@ -46,8 +50,14 @@ pub async fn fetch(
     header: RequestHeader,
     request: FetchRequest,
     fetch_bytes_max: usize,
+    meter: Option<&Meter>,
 ) -> Response {
     let version = header.api_version;
+    let quota = meter.and_then(|meter| meter.rate(QuotaKind::FetchBytes));
+    // As Kafka, so that a large fetch does not silence its client for long.
+    let fetch_bytes_max = quota.map_or(fetch_bytes_max, |quota| {
+        fetch_bytes_max.min((quota * QUOTA_SECONDS_PER_FETCH_MAX) as usize)
+    });
     let bytes_max = usize::try_from(request.max_bytes).map_or(0, |max| max.min(fetch_bytes_max));
     let mut limits = Limits {
         // As Kafka's: more than an answer may hold cannot be waited for.
@@ -62,7 +72,9 @@ pub async fn fetch(
     let fetching = match begun {
         Ok(fetching) => fetching,
         Err(error_code) => {
-            let response = FetchResponse { error_code, ..FetchResponse::default() };
+            let throttle_time_ms = meter.map_or(0, Meter::settle);
+            let response =
+                FetchResponse { error_code, throttle_time_ms, ..FetchResponse::default() };
             return encode(&header, &response, Vec::new());
         }
     };
@@ -72,8 +84,14 @@ pub async fn fetch(
     }
     let wanted: Vec<SessionPartition> = fetching.session.borrow().partitions.clone();
     let (outcomes, mut share) = read_until_enough(&shard, &answers, version, &wanted, limits).await;
-    shard.probe.bytes_fetched.add(outcomes.iter().map(|outcome| outcome.bytes() as u64).sum());
-    let mut response = answer(&header, fetching, &wanted, outcomes, committed_only);
+    let bytes: u64 = outcomes.iter().map(|outcome| outcome.bytes() as u64).sum();
+    shard.probe.bytes_fetched.add(bytes);
+    let throttle_time_ms = meter.map_or(0, |meter| {
+        meter.charge(QuotaKind::FetchBytes, bytes as f64);
+        meter.settle()
+    });
+    let mut response =
+        answer(&header, fetching, &wanted, outcomes, committed_only, throttle_time_ms);
     share.set(response.bytes());
     response.share = Some(share);
     response
@@ -207,9 +225,11 @@ fn answer(
     wanted: &[SessionPartition],
     outcomes: Vec<Outcome>,
     committed_only: bool,
+    throttle_time_ms: i32,
 ) -> Response {
     let mut session = fetching.session.borrow_mut();
-    let mut response = FetchResponse { session_id: session.id, ..FetchResponse::default() };
+    let mut response =
+        FetchResponse { session_id: session.id, throttle_time_ms, ..FetchResponse::default() };
     let mut records = Vec::new();
     let mut last_with_data = None;
     for (place, (partition, outcome)) in wanted.iter().zip(outcomes).enumerate() {

@@ -6,6 +6,8 @@
 use super::errors::{code_of, log_start_of, record_errors_of};
 use super::response::Response;
 use crate::shard::image::Topic;
+use crate::shard::quota_table::QuotaKind;
+use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::shard::{AppendTicket, Shard};
 use crate::wire::api::produce::{
@@ -38,6 +40,10 @@ pub struct ProduceInFlight {
     response: ProduceResponse,
     /// In the response's order, topic after topic.
     entries: Vec<Entry>,
+    /// Of a client that has quotas.
+    meter: Option<Rc<Meter>>,
+    /// Of records.
+    bytes: usize,
 }
 
 /// Starts all appends of a request.
@@ -45,6 +51,7 @@ pub fn dispatch(
     shard: &Rc<Shard>,
     header: &RequestHeader,
     request: ProduceRequest,
+    meter: Option<Rc<Meter>>,
 ) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
@@ -54,6 +61,8 @@ pub fn dispatch(
         version,
         response: ProduceResponse::default(),
         entries: Vec::with_capacity(request.topic_data.len()),
+        meter,
+        bytes: 0,
     };
     let image = shard.image();
     for data in request.topic_data {
@@ -90,6 +99,7 @@ impl ProduceInFlight {
             }
             let (error_code, entry) = match self.check(topic, partition) {
                 Ok((topic, batch)) => {
+                    self.bytes += batch.len();
                     let place = topic.partition(index).expect("checked");
                     let key = PartitionKey { topic_id: topic.id, index };
                     (ErrorCode::None, Entry::Waiting(shard.append(place.shard, key, batch)))
@@ -148,6 +158,10 @@ impl ProduceInFlight {
                 settle(answer, outcome);
                 *entry = Entry::Done;
             }
+        }
+        if let Some(meter) = &self.meter {
+            meter.charge(QuotaKind::ProduceBytes, self.bytes as f64);
+            self.response.throttle_time_ms = meter.settle();
         }
         if self.acks == 0 {
             let mut codes = self.response.responses.iter().flat_map(|t| &t.partition_responses);

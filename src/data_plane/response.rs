@@ -5,6 +5,7 @@ use crate::runtime::buffer::BufferSlice;
 use crate::wire::{Encoder, ErrorTally};
 use bytes::Bytes;
 use std::ops::Deref;
+use std::time::Duration;
 
 /// A piece of a response.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Response {
     pub share: Option<AnswerShare>,
     /// The errors that it tells.
     pub errors: ErrorTally,
+    /// For how long its connection is not to be read once it is on its way (KIP-219).
+    pub pause: Duration,
 }
 
 impl Response {
@@ -50,7 +53,7 @@ impl Response {
     pub fn encoded(encoder: Encoder) -> Response {
         assert!(encoder.cuts.is_empty(), "records have to come with the frame");
         let Encoder { out, errors, .. } = encoder;
-        Response { parts: vec![Part::Encoded(out.freeze())], share: None, errors }
+        Response { parts: vec![Part::Encoded(out.freeze())], errors, ..Response::default() }
     }
 
     /// A frame and the records for its cuts, in order: for each cut, pieces that sum to its length.
@@ -69,7 +72,7 @@ impl Response {
         if !rest.is_empty() {
             parts.push(Part::Encoded(rest));
         }
-        Response { parts, share: None, errors: encoder.errors }
+        Response { parts, errors: encoder.errors, ..Response::default() }
     }
 
     /// Bytes of the whole frame.

@@ -37,6 +37,7 @@ pub use maintenance::{
     Repair, RepairPlan, Totals, inspect_recovery_points, remove_deleted,
 };
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
+pub use producers::ActiveProducer;
 pub use reader::{ReadBatches, ReadError};
 pub use recovery_points::{PointKey, RecoveryPoint};
 pub use shard_log::{LogOptions, ShardLog};

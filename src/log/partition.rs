@@ -9,7 +9,7 @@ use super::fault::{FaultKind, LogFault};
 use super::index::SegmentIndex;
 use super::maintenance::{Housekeeping, Recovery};
 use super::planted::{self, Bug};
-use super::producers::{ProducerState, SequenceError, StoredBatch, Verdict};
+use super::producers::{ActiveProducer, ProducerState, SequenceError, StoredBatch, Verdict};
 use super::recovery_points::RecoveryPoint;
 use super::segment::{self, Segment};
 use super::shard_log::ShardLog;
@@ -459,6 +459,11 @@ impl Partition {
             self.retain_later();
         }
         log_start
+    }
+
+    /// The idempotent producers that are remembered.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.state.borrow().producers.active()
     }
 
     /// Forgets producers that have been idle for too long.

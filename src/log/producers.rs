@@ -49,6 +49,16 @@ pub enum SequenceError {
     OutOfOrder { producer_id: i64, last: i32, given: i32 },
 }
 
+/// A producer as far as clients may ask (KIP-664).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: i64,
+    pub epoch: i16,
+    pub last_sequence: i32,
+    /// When its last batch was stored: the broker's clock.
+    pub last_timestamp: Timestamp,
+}
+
 /// What to do with a producer's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -156,6 +166,19 @@ impl ProducerState {
         for (_, id) in idle {
             self.producers.remove(id);
         }
+    }
+
+    /// All that are remembered, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let producers = self.producers.iter().map(|(id, producer)| ActiveProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.last().last_sequence,
+            last_timestamp: producer.last().timestamp,
+        });
+        let mut active: Vec<ActiveProducer> = producers.collect();
+        active.sort_unstable_by_key(|producer| producer.id);
+        active
     }
 
     /// Forgets producers whose last batch is older than `oldest`.

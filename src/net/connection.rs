@@ -120,6 +120,8 @@ struct Connection {
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
     reading_ended: Cell<bool>,
+    /// The client was too fast: its socket is not read until then.
+    paused_until: Cell<Option<Instant>>,
 }
 
 /// A frame that is too large to arrive without memory set aside for it.
@@ -141,7 +143,7 @@ struct Waiting {
 impl Waiting {
     /// It starts when its turn to answer comes, and may wait for something then.
     fn is_later(&self) -> bool {
-        matches!(self.answer, InFlight::Later(_))
+        self.answer.is_later()
     }
 }
 
@@ -170,6 +172,7 @@ pub async fn serve(server: Rc<Server>, stream: Stream) {
         reader: RefCell::default(),
         writer: RefCell::default(),
         reading_ended: Cell::new(false),
+        paused_until: Cell::new(None),
     };
     connection.run().await;
     server.unregister(key);
@@ -211,6 +214,10 @@ impl Connection {
             // A client that sends faster than its bytes are taken would have this core to itself.
             runtime::yield_if_needed().await;
             self.room_for_a_request().await;
+            if large.is_none() {
+                // Not in the middle of a large frame, which would hold memory meanwhile.
+                self.pause_is_over().await;
+            }
             if self.state.stopping.get() {
                 return Ok(());
             }
@@ -359,6 +366,26 @@ impl Connection {
         self.server.shard.mailbox.outbox_has_room().await;
     }
 
+    /// Waits as long as the client was told to (KIP-219).
+    async fn pause_is_over(&self) {
+        while let Some(until) = self.paused_until.get() {
+            let left = until.since(runtime::now());
+            if left.is_zero() || self.state.stopping.get() {
+                self.paused_until.set(None);
+                return;
+            }
+            let stopped = poll_fn(|context| self.poll_stopping(context));
+            futures_lite::future::or(runtime::sleep(left), stopped).await;
+        }
+    }
+
+    fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            let until = Some(runtime::now() + pause);
+            self.paused_until.set(self.paused_until.get().max(until));
+        }
+    }
+
     // ------------------------------------------------------------ writing
 
     /// Sends answers in order until nothing more can come.
@@ -399,6 +426,7 @@ impl Connection {
                 Ok(response) => {
                     let now = *answered_at.get_or_insert_with(runtime::now);
                     self.count(key, arrived_at, now, &response);
+                    self.pause(response.pause);
                     out.push(response);
                 }
                 Err(refusal) => {

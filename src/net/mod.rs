@@ -12,4 +12,6 @@ pub use frame::{FrameBuffer, FrameError};
 pub use server::Server;
 
 #[cfg(test)]
+mod quota_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What any shard may ask of the controller, the one writer of cluster-wide facts, which lives on shard 0
 //! (`control_plane::controller`). Plain values.
 
+use super::quota_table::{QuotaEntity, QuotaKind};
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,6 +22,9 @@ pub enum ControlError {
     InvalidAssignment(String),
     #[error("{0}")]
     InvalidConfig(String),
+    /// More than this host keeps.
+    #[error("{0}")]
+    TooMany(String),
     #[error("{0}")]
     Storage(String),
     #[error("the broker is stopping")]
@@ -75,6 +79,16 @@ pub enum ControlRequest {
         topic_id: TopicId,
         change: ConfigsChange,
     },
+    /// The same for a consumer group, which need not be there.
+    AlterGroupConfigs {
+        group: String,
+        change: ConfigsChange,
+    },
+    /// Sets (by the bits of the number) or removes some quotas of an entity; the others stay.
+    AlterQuotas {
+        entity: QuotaEntity,
+        changes: Vec<(QuotaKind, Option<u64>)>,
+    },
     /// A block of producer ids for one shard: `PRODUCER_ID_BLOCK` of them.
     AllocateProducerIds,
     /// Records that a partition begins at this offset from now on.
@@ -95,6 +109,8 @@ pub enum ControlReply {
     DeleteTopics(Vec<Result<(), ControlError>>),
     CreatePartitions(Result<(), ControlError>),
     AlterConfigs(Result<(), ControlError>),
+    AlterGroupConfigs(Result<(), ControlError>),
+    AlterQuotas(Result<(), ControlError>),
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),
     SetLogStart(Result<(), ControlError>),

@@ -1,6 +1,7 @@
 //! The cluster-wide facts as every shard sees them: an immutable snapshot, made by shard 0 and sent to
 //! the others. Reading it costs no lock and no hop.
 
+use super::quota_table::QuotaTable;
 use crate::log::LogConfig;
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::{BTreeMap, HashMap};
@@ -35,12 +36,15 @@ impl Topic {
     }
 }
 
-/// All topics at one moment.
+/// All topics, and what is set for groups and clients, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct MetadataImage {
     /// Grows with every change.
     pub version: u64,
     pub cluster_id: Arc<str>,
+    pub quotas: Arc<QuotaTable>,
+    /// What was set for consumer groups, under Kafka's names; all else is a default.
+    pub group_overrides: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
@@ -53,7 +57,7 @@ impl MetadataImage {
     ) -> MetadataImage {
         let topics: BTreeMap<_, _> = topics.map(|topic| (topic.name.clone(), topic)).collect();
         let by_id = topics.values().map(|topic| (topic.id, topic.clone())).collect();
-        MetadataImage { version, cluster_id, topics, by_id }
+        MetadataImage { version, cluster_id, topics, by_id, ..MetadataImage::default() }
     }
 
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {

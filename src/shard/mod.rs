@@ -4,6 +4,7 @@
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet
 //! - `scrape`: what is read of a shard for the admin port
+//! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
@@ -15,6 +16,8 @@ pub mod mailbox;
 mod opening;
 mod partitions;
 pub mod placement;
+pub mod quota_table;
+pub mod quotas;
 pub mod request;
 pub mod scrape;
 mod serve;
@@ -27,6 +30,7 @@ use image::MetadataImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
 use opening::Opening;
+use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -45,6 +49,7 @@ pub struct Shard {
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
     opening: Opening,
+    quotas: Ledger,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
     pub lifecycle: Lifecycle,
@@ -67,6 +72,7 @@ impl Shard {
             image: RefCell::default(),
             partitions: RefCell::default(),
             opening: Opening::default(),
+            quotas: Ledger::default(),
             controller: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),

@@ -1,7 +1,8 @@
 //! What one shard may ask of another: plain values that own what they carry.
 
 use super::image::MetadataImage;
-use crate::log::{Dispatched, LogFault};
+use super::quotas::BucketKey;
+use crate::log::{ActiveProducer, Dispatched, LogFault};
 use crate::types::{Offset, Timestamp, TopicId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -123,6 +124,14 @@ pub enum ShardRequest {
     Install {
         image: Arc<MetadataImage>,
     },
+    /// What another shard has charged clients' quotas with.
+    HearCharges {
+        charged: Vec<(BucketKey, Duration)>,
+    },
+    /// Who produced to a partition.
+    Producers {
+        key: PartitionKey,
+    },
     /// For the controller on shard 0.
     Control(super::control::ControlRequest),
     /// A step of the way down; answered when this shard has taken it.
@@ -145,6 +154,8 @@ pub enum ShardReply {
     FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
+    HearCharges,
+    Producers(Result<Vec<ActiveProducer>, PartitionError>),
     Control(super::control::ControlReply),
     Enter,
     Standing {

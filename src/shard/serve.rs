@@ -8,7 +8,7 @@ use super::request::{
     Bounds, PartitionError, PartitionKey, Produced, ReadCopy, ReadSpec, ShardReply, ShardRequest,
     TimeLookup,
 };
-use crate::log::{Dispatched, Partition, ReadBatches, WatchKey};
+use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, WatchKey};
 use crate::runtime;
 use crate::types::{Offset, ShardId};
 use bytes::{Bytes, BytesMut};
@@ -232,6 +232,7 @@ impl Shard {
             request,
             ShardRequest::Control(_)
                 | ShardRequest::Install { .. }
+                | ShardRequest::HearCharges { .. }
                 | ShardRequest::Enter(_)
                 | ShardRequest::Standing
                 | ShardRequest::Scrape { .. }
@@ -313,6 +314,14 @@ impl Shard {
                 self.install(image).await;
                 ShardReply::Install
             }
+            ShardRequest::HearCharges { charged } => {
+                self.quotas.hear(charged);
+                ShardReply::HearCharges
+            }
+            ShardRequest::Producers { key } => {
+                self.opened(key).await;
+                ShardReply::Producers(self.producers(key))
+            }
             ShardRequest::Enter(stage) => {
                 self.lifecycle.enter(stage).await;
                 ShardReply::Enter
@@ -339,6 +348,14 @@ impl Shard {
             log_start_epoch: log.epoch_of(log.log_start()),
             log_bytes: log.log_bytes(),
         })
+    }
+
+    fn producers(&self, key: PartitionKey) -> Result<Vec<ActiveProducer>, PartitionError> {
+        let log = self.partition(key)?;
+        if let Some(fault) = log.read_fault() {
+            return Err(fault.into());
+        }
+        Ok(log.active_producers())
     }
 
     async fn find_by_time(

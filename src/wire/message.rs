@@ -29,7 +29,7 @@ use super::encoder::Encoder;
 use super::primitive::{Form, Wire};
 
 /// A request's or response's body.
-pub trait Message: Wire + Debug + Clone + PartialEq + Default {
+pub trait Message: Wire + Throttled + Debug + Clone + PartialEq + Default {
     const NAME: &'static str;
     /// What can be encoded and decoded, which may be more than is advertised.
     const VERSIONS: RangeInclusive<i16>;
@@ -54,10 +54,23 @@ pub trait Message: Wire + Debug + Clone + PartialEq + Default {
     }
 }
 
+/// What may tell a client that it is too fast (KIP-219).
+pub trait Throttled {
+    /// Says in `throttle_time_ms`, if it is there, for how long the client is to be still.
+    fn set_throttle_ms(&mut self, ms: i32);
+}
+
 /// A request's body, tied to its key and to what answers it.
 pub trait Request: Message {
     const KEY: ApiKey;
     type Response: Message;
+}
+
+macro_rules! set_throttle_field {
+    ($message:expr, throttle_time_ms, $ms:ident) => {
+        $message.throttle_time_ms = $ms;
+    };
+    ($message:expr, $other:ident, $ms:ident) => {};
 }
 
 macro_rules! messages {
@@ -148,6 +161,12 @@ macro_rules! messages {
             fn write_present(&self, e: &mut Encoder, form: Form) {
                 e.write_i8(1);
                 self.write(e, form);
+            }
+        }
+
+        impl Throttled for $name {
+            fn set_throttle_ms(&mut self, _ms: i32) {
+                $(set_throttle_field!(self, $field, _ms);)*
             }
         }
 
@@ -272,11 +291,12 @@ macro_rules! tag_number {
 
 /// What a file of declarations needs.
 pub(crate) mod prelude {
-    pub(crate) use super::Message;
+    pub(crate) use super::{Message, Throttled};
     pub(crate) use crate::types::TopicId;
     pub(crate) use crate::wire::decoder::{Decoder, WireError};
     pub(crate) use crate::wire::encoder::Encoder;
     pub(crate) use crate::wire::error_code::ErrorCode;
     pub(crate) use crate::wire::primitive::{Form, Nullable, Records, Wire};
     pub(crate) use crate::wire::string::Str;
+    pub(crate) use bytes::Bytes;
 }

@@ -27,6 +27,6 @@ pub use decoder::{Decoder, Fault, WireError};
 pub use encoder::{Cut, Encoder};
 pub use error_code::{ErrorCode, ErrorTally};
 pub use header::{RequestHeader, ResponseHeader, decode_response, encode_request, encode_response};
-pub use message::{Message, Request};
+pub use message::{Message, Request, Throttled};
 pub use primitive::Records;
 pub use string::Str;

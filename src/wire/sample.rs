@@ -58,7 +58,19 @@ macro_rules! sample_numbers {
     )*};
 }
 
-sample_numbers!(i8, i16, i32, i64);
+sample_numbers!(i8, i16, u16, i32, i64);
+
+impl Sample for f64 {
+    /// Never NaN, which does not equal itself.
+    fn sample(dice: &mut Dice, _: Form) -> Self {
+        match dice.below(8) {
+            0 => 0.0,
+            1 => f64::INFINITY,
+            2 => f64::MIN_POSITIVE,
+            _ => dice.next() as f64 / 1000.0,
+        }
+    }
+}
 
 impl Sample for bool {
     fn sample(dice: &mut Dice, _: Form) -> Self {
@@ -90,6 +102,13 @@ impl Sample for Records {
     fn sample(dice: &mut Dice, _: Form) -> Self {
         let length = dice.length();
         Records::Inline((0..length).map(|_| dice.next() as u8).collect::<Bytes>())
+    }
+}
+
+impl Sample for Bytes {
+    fn sample(dice: &mut Dice, _: Form) -> Self {
+        let length = dice.length();
+        (0..length).map(|_| dice.next() as u8).collect()
     }
 }
 

@@ -103,6 +103,35 @@ printf '{"partitions":[{"topic":"%s","partition":0,"offset":7}],"version":1}' "$
 has "kafka-delete-records" "$(tool $tools.DeleteRecordsCommand "${server[@]}" --offset-json-file "$work/delete.json")" "low_watermark: 7"
 has "kafka-get-offsets after it" "$(tool $tools.GetOffsetShell "${server[@]}" --topic "$t" --time earliest)" "^$t:0:7$"
 
+# The cluster: one host, one controller, no transactions, nobody refused anything.
+configs=(kafka.admin.ConfigCommand "${server[@]}")
+has "kafka-configs, a client's quota" "$(tool "${configs[@]}" --alter --entity-type clients --entity-name "$t" --add-config 'producer_byte_rate=1048576,request_percentage=150')" 'Completed updating'
+has "kafka-configs, a client's quota is there" "$(tool "${configs[@]}" --describe --entity-type clients --entity-name "$t")" 'producer_byte_rate=1048576.0.*request_percentage=150.0|request_percentage=150.0.*producer_byte_rate=1048576.0'
+has "kafka-configs, a default quota" "$(tool "${configs[@]}" --alter --entity-type users --entity-default --entity-type clients --entity-name "$t" --add-config consumer_byte_rate=2097152)" 'Completed updating'
+has "kafka-configs, all quotas" "$(tool "${configs[@]}" --describe --entity-type users --entity-type clients)" "client-id '$t'.*consumer_byte_rate=2097152.0"
+has "kafka-configs, a quota that makes no sense" "$(tool "${configs[@]}" --alter --entity-type clients --entity-name "$t" --add-config producer_byte_rate=-1; cat "$work/err")" 'must be greater than 0|InvalidRequestException'
+tool "${configs[@]}" --alter --entity-type users --entity-default --entity-type clients --entity-name "$t" --delete-config consumer_byte_rate >"$work/out"
+has "kafka-configs, a quota removed" "$(tool "${configs[@]}" --alter --entity-type clients --entity-name "$t" --delete-config producer_byte_rate,request_percentage)" 'Completed updating'
+is "kafka-configs, no quota left" "$(tool "${configs[@]}" --describe --entity-type clients --entity-name "$t" | grep -c byte_rate)" 0
+has "kafka-configs, a group" "$(tool "${configs[@]}" --alter --entity-type groups --entity-name "$t" --add-config consumer.session.timeout.ms=50000)" 'Completed updating'
+has "kafka-configs, a group's settings" "$(tool "${configs[@]}" --describe --entity-type groups --entity-name "$t")" 'consumer.session.timeout.ms=50000'
+tool "${configs[@]}" --alter --entity-type groups --entity-name "$t" --delete-config consumer.session.timeout.ms >"$work/out"
+has "kafka-leader-election" "$(tool $tools.LeaderElectionCommand "${server[@]}" --election-type preferred --topic "$t" --partition 0)" 'no election needed|already elected|Valid replica'
+has "kafka-reassign-partitions --list" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --list)" 'No partition reassignments found'
+leader=$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t" | sed -nE 's/.*Partition: 0.*Replicas: ([0-9]+).*/\1/p')
+printf '{"partitions":[{"topic":"%s","partition":0,"replicas":[%s]}],"version":1}' "$t" "$leader" >"$work/reassign.json"
+has "kafka-reassign-partitions, to where it is" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --execute)" 'Successfully started partition reassignment'
+has "kafka-reassign-partitions --verify" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --verify)" "$t-0 is (completed|complete)"
+has "kafka-metadata-quorum" "$(tool $tools.MetadataQuorumCommand "${server[@]}" describe --status)" 'LeaderId: +[0-9]+'
+has "kafka-metadata-quorum --replication" "$(tool $tools.MetadataQuorumCommand "${server[@]}" describe --replication)" 'Leader'
+tool $tools.FeatureCommand "${server[@]}" describe >"$work/out" && ok "kafka-features" || fail "kafka-features" "$(cat "$work/out")"
+has "kafka-acls" "$(tool $tools.AclCommand "${server[@]}" --list 2>&1; cat "$work/err")" 'SecurityDisabledException|No Authorizer|no access control'
+has "kafka-transactions list" "$(tool $tools.TransactionsCommand "${server[@]}" list)" 'TransactionalId'
+has "kafka-transactions describe-producers" "$(tool $tools.TransactionsCommand "${server[@]}" describe-producers --topic "$t" --partition 0)" 'ProducerId'
+has "kafka-cluster list-endpoints" "$(tool $tools.ClusterTool list-endpoints "${server[@]}")" '127.0.0.1|localhost'
+has "kafka-cluster unregister" "$(tool $tools.ClusterTool unregister "${server[@]}" --id 999999; cat "$work/err")" 'not (currently )?registered|no broker 999999|BrokerIdNotRegistered'
+tool $tools.ClientMetricsCommand "${server[@]}" --list >"$work/out" && ok "kafka-client-metrics" || fail "kafka-client-metrics" "$(cat "$work/out")"
+
 if [ -n "${LOG_DIR:-}" ]; then
   files=()
   for d in "$LOG_DIR/$t"-[0-9] "$LOG_DIR/$t"-*-[0-9]; do

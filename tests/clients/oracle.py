@@ -24,7 +24,7 @@ import uuid
 from kafka_wire import HERE, Closed, Connection, Timeout
 from oracle_cases.asker import BOOTSTRAP, CASES, ERRORS, PREFIX, ZERO, Asker
 
-for module in ("frames", "topics", "produce", "idempotent", "fetch", "offsets", "configs", "describing"):
+for module in ("frames", "topics", "produce", "idempotent", "fetch", "offsets", "configs", "describing", "administration", "quotas"):
     importlib.import_module(f"oracle_cases.{module}")
 GOLDEN = os.path.join(HERE, "oracle-kafka-4.3.json")
 EXPECTED = os.environ.get("EXPECTED", os.path.join(HERE, "oracle-expected.json"))

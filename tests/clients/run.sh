@@ -28,6 +28,7 @@ declare -A about=(
   [oracle]="raw requests, answers compared with Apache Kafka's"
   [kcat]="kcat" [python]="confluent-kafka, kafka-python, aiokafka" [kafkajs]="kafkajs, @platformatic/kafka"
   [java]="the Java client" [go]="franz-go, sarama" [tools]="Apache Kafka's console tools, kafka-dump-log on what they wrote"
+  [compatibility]="every method of Java's Admin, compared with Apache Kafka's answers"
   [dump-log]="kafka-dump-log on sealed segments after a clean stop"
   [flights]="all flights through every client, read back by another"
   [flights-kill]="the same, with the broker killed in the middle"
@@ -35,7 +36,7 @@ declare -A about=(
   [adopt]="a log directory written by Apache Kafka is served"
   [hostile]="bad input, latency and memory watched")
 client_lanes=(oracle kcat python kafkajs java go tools)
-own_lanes=(dump-log flights flights-kill flights-restart adopt hostile)
+own_lanes=(compatibility dump-log flights flights-kill flights-restart adopt hostile)
 
 command_for() { echo "${BROKER_CMD//ENDPOINTS/$1}"; } # mode
 
@@ -104,6 +105,7 @@ lane_adopt() {
   [ -f "$LAB/adopt/expected.json" ] || python3 "$here/adopt.py" make "$LAB/adopt" >&2 || return 1
   BROKER_CMD=$(command_for per-core) python3 "$here/adopt.py" check "$LAB/adopt"
 }
+lane_compatibility() { BROKER_CMD=$(command_for per-core) python3 "$here/compatibility.py" compare; }
 lane_hostile() { BROKER_CMD=$(command_for per-core) python3 "$here/hostile.py"; }
 
 need_for() { # lane: makes what it needs
@@ -113,6 +115,7 @@ need_for() { # lane: makes what it needs
     python) need_python ;;
     kafkajs) need_node ;;
     java) need_java ;;
+    compatibility) need_java && need_kafka ;;
     go) need_go ;;
     tools | dump-log | adopt) need_kafka ;;
     flights*) need_python; need_java; need_go; need_kcat; ! lacks python3 ;; # a missing one skips its part

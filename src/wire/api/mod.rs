@@ -204,15 +204,51 @@ apis! {
     InitProducerId: init_producer_id, InitProducerIdRequest, InitProducerIdResponse, advertised to 5;
     OffsetForLeaderEpoch:
         offset_for_leader_epoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    DescribeAcls: describe_acls, DescribeAclsRequest, DescribeAclsResponse;
+    CreateAcls: create_acls, CreateAclsRequest, CreateAclsResponse;
+    DeleteAcls: delete_acls, DeleteAclsRequest, DeleteAclsResponse;
     DescribeConfigs: describe_configs, DescribeConfigsRequest, DescribeConfigsResponse;
     AlterConfigs: alter_configs, AlterConfigsRequest, AlterConfigsResponse;
+    AlterReplicaLogDirs:
+        alter_replica_log_dirs, AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
     DescribeLogDirs: describe_log_dirs, DescribeLogDirsRequest, DescribeLogDirsResponse;
     CreatePartitions: create_partitions, CreatePartitionsRequest, CreatePartitionsResponse;
+    CreateDelegationToken:
+        create_delegation_token, CreateDelegationTokenRequest, CreateDelegationTokenResponse;
+    RenewDelegationToken:
+        renew_delegation_token, RenewDelegationTokenRequest, RenewDelegationTokenResponse;
+    ExpireDelegationToken:
+        expire_delegation_token, ExpireDelegationTokenRequest, ExpireDelegationTokenResponse;
+    DescribeDelegationToken:
+        describe_delegation_token, DescribeDelegationTokenRequest, DescribeDelegationTokenResponse;
+    ElectLeaders: elect_leaders, ElectLeadersRequest, ElectLeadersResponse;
     IncrementalAlterConfigs:
         incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+    AlterPartitionReassignments:
+        alter_partition_reassignments, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+    ListPartitionReassignments:
+        list_partition_reassignments, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+    DescribeClientQuotas:
+        describe_client_quotas, DescribeClientQuotasRequest, DescribeClientQuotasResponse;
+    AlterClientQuotas: alter_client_quotas, AlterClientQuotasRequest, AlterClientQuotasResponse;
+    DescribeUserScramCredentials:
+        describe_user_scram_credentials, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse;
+    AlterUserScramCredentials:
+        alter_user_scram_credentials, AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse;
+    DescribeQuorum: describe_quorum, DescribeQuorumRequest, DescribeQuorumResponse;
+    UpdateFeatures: update_features, UpdateFeaturesRequest, UpdateFeaturesResponse;
     DescribeCluster: describe_cluster, DescribeClusterRequest, DescribeClusterResponse;
+    DescribeProducers: describe_producers, DescribeProducersRequest, DescribeProducersResponse;
+    UnregisterBroker: unregister_broker, UnregisterBrokerRequest, UnregisterBrokerResponse;
+    DescribeTransactions:
+        describe_transactions, DescribeTransactionsRequest, DescribeTransactionsResponse;
+    ListTransactions: list_transactions, ListTransactionsRequest, ListTransactionsResponse;
+    ListConfigResources:
+        list_config_resources, ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeTopicPartitions:
         describe_topic_partitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    AddRaftVoter: add_raft_voter, AddRaftVoterRequest, AddRaftVoterResponse;
+    RemoveRaftVoter: remove_raft_voter, RemoveRaftVoterRequest, RemoveRaftVoterResponse;
 }
 
 /// What is served, in the order of the keys.

@@ -101,6 +101,68 @@ fn messages_that_describe_agree_with_the_oracle() {
 }
 
 #[test]
+fn messages_of_administration_agree_with_the_oracle() {
+    check::<ours::DescribeAclsRequest, theirs::DescribeAclsRequest>(&[]);
+    check::<ours::DescribeAclsResponse, theirs::DescribeAclsResponse>(&[]);
+    check::<ours::CreateAclsRequest, theirs::CreateAclsRequest>(&[]);
+    check::<ours::CreateAclsResponse, theirs::CreateAclsResponse>(&[]);
+    check::<ours::DeleteAclsRequest, theirs::DeleteAclsRequest>(&[]);
+    check::<ours::DeleteAclsResponse, theirs::DeleteAclsResponse>(&[]);
+    check::<ours::AlterReplicaLogDirsRequest, theirs::AlterReplicaLogDirsRequest>(&[]);
+    check::<ours::AlterReplicaLogDirsResponse, theirs::AlterReplicaLogDirsResponse>(&[]);
+    check::<ours::CreateDelegationTokenRequest, theirs::CreateDelegationTokenRequest>(&[]);
+    check::<ours::CreateDelegationTokenResponse, theirs::CreateDelegationTokenResponse>(&[]);
+    check::<ours::RenewDelegationTokenRequest, theirs::RenewDelegationTokenRequest>(&[]);
+    check::<ours::RenewDelegationTokenResponse, theirs::RenewDelegationTokenResponse>(&[]);
+    check::<ours::ExpireDelegationTokenRequest, theirs::ExpireDelegationTokenRequest>(&[]);
+    check::<ours::ExpireDelegationTokenResponse, theirs::ExpireDelegationTokenResponse>(&[]);
+    check::<ours::DescribeDelegationTokenRequest, theirs::DescribeDelegationTokenRequest>(&[]);
+    check::<ours::DescribeDelegationTokenResponse, theirs::DescribeDelegationTokenResponse>(&[]);
+    check::<ours::ElectLeadersRequest, theirs::ElectLeadersRequest>(&[]);
+    check::<ours::ElectLeadersResponse, theirs::ElectLeadersResponse>(&[]);
+    check::<ours::AlterPartitionReassignmentsRequest, theirs::AlterPartitionReassignmentsRequest>(
+        &[],
+    );
+    check::<ours::AlterPartitionReassignmentsResponse, theirs::AlterPartitionReassignmentsResponse>(
+        &[],
+    );
+    check::<ours::ListPartitionReassignmentsRequest, theirs::ListPartitionReassignmentsRequest>(&[]);
+    check::<ours::ListPartitionReassignmentsResponse, theirs::ListPartitionReassignmentsResponse>(
+        &[],
+    );
+    check::<ours::DescribeClientQuotasRequest, theirs::DescribeClientQuotasRequest>(&[]);
+    check::<ours::DescribeClientQuotasResponse, theirs::DescribeClientQuotasResponse>(&[]);
+    check::<ours::AlterClientQuotasRequest, theirs::AlterClientQuotasRequest>(&[]);
+    check::<ours::AlterClientQuotasResponse, theirs::AlterClientQuotasResponse>(&[]);
+    check::<ours::DescribeUserScramCredentialsRequest, theirs::DescribeUserScramCredentialsRequest>(
+        &[],
+    );
+    check::<ours::DescribeUserScramCredentialsResponse, theirs::DescribeUserScramCredentialsResponse>(
+        &[],
+    );
+    check::<ours::AlterUserScramCredentialsRequest, theirs::AlterUserScramCredentialsRequest>(&[]);
+    check::<ours::AlterUserScramCredentialsResponse, theirs::AlterUserScramCredentialsResponse>(&[]);
+    check::<ours::DescribeQuorumRequest, theirs::DescribeQuorumRequest>(&[]);
+    check::<ours::DescribeQuorumResponse, theirs::DescribeQuorumResponse>(&[]);
+    check::<ours::UpdateFeaturesRequest, theirs::UpdateFeaturesRequest>(&[]);
+    check::<ours::UpdateFeaturesResponse, theirs::UpdateFeaturesResponse>(&[]);
+    check::<ours::DescribeProducersRequest, theirs::DescribeProducersRequest>(&[]);
+    check::<ours::DescribeProducersResponse, theirs::DescribeProducersResponse>(&[]);
+    check::<ours::UnregisterBrokerRequest, theirs::UnregisterBrokerRequest>(&[]);
+    check::<ours::UnregisterBrokerResponse, theirs::UnregisterBrokerResponse>(&[]);
+    check::<ours::DescribeTransactionsRequest, theirs::DescribeTransactionsRequest>(&[]);
+    check::<ours::DescribeTransactionsResponse, theirs::DescribeTransactionsResponse>(&[]);
+    check::<ours::ListTransactionsRequest, theirs::ListTransactionsRequest>(&[]);
+    check::<ours::ListTransactionsResponse, theirs::ListTransactionsResponse>(&[]);
+    check::<ours::ListConfigResourcesRequest, theirs::ListConfigResourcesRequest>(&[]);
+    check::<ours::ListConfigResourcesResponse, theirs::ListConfigResourcesResponse>(&[]);
+    check::<ours::AddRaftVoterRequest, theirs::AddRaftVoterRequest>(&[]);
+    check::<ours::AddRaftVoterResponse, theirs::AddRaftVoterResponse>(&[]);
+    check::<ours::RemoveRaftVoterRequest, theirs::RemoveRaftVoterRequest>(&[]);
+    check::<ours::RemoveRaftVoterResponse, theirs::RemoveRaftVoterResponse>(&[]);
+}
+
+#[test]
 fn header_versions_agree_with_the_oracle() {
     for api in supported_apis() {
         let their_key = theirs::ApiKey::try_from(api.key.to_i16()).unwrap();

@@ -201,3 +201,85 @@ def configs_take_effect_on_produce(a):
     before = a.produce(topic, batch([b"x" * 500]))
     settled(a, topic, "max.message.bytes", lambda: alter(a, [("max.message.bytes", 0, "300")], name=topic))
     return [before["error_code"], a.produce(topic, batch([b"x" * 500]))]
+
+
+# What of a group's settings there is for consumer groups.
+GROUP_KEYS = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "consumer.assignment.interval.ms"]
+
+
+@case
+def configs_of_groups(a):
+    group, session, heartbeat = PREFIX + "group", *GROUP_KEYS[:2]
+    quick = lambda *changes, **more: alter(a, changes, 32, group, **more)
+    value = lambda key: describe(a, 32, group, [key])[0]["configs"].get(key)
+
+    def until_changed(key, fn):
+        before, answer = value(key), fn()
+        end = time.monotonic() + 2
+        while time.monotonic() < end and value(key) == before:
+            time.sleep(0.05)
+        return [answer, value(key)]
+
+    try:
+        return {
+            "defaults": describe(a, 32, group, GROUP_KEYS, include_synonyms=True),
+            "unknown key": describe(a, 32, group, ["no.such"]),
+            "empty name": describe(a, 32, "", GROUP_KEYS),
+            "set": until_changed(session, lambda: quick((session, 0, "50000"))),
+            "validate only": [quick((session, 0, "51000"), validate_only=True), value(session)],
+            "too short": quick((session, 0, "44999")),
+            "too long": quick((session, 0, "60001")),
+            "beats too often": quick((heartbeat, 0, "4999")),
+            "beats too seldom": quick((heartbeat, 0, "15001")),
+            "not a number": quick((session, 0, "x")),
+            "unknown": quick(("no.such", 0, "1")),
+            "delete of unknown": quick(("no.such", 1, None)),
+            "append": quick((session, 2, "1")),
+            "null": quick((session, 0, None)),
+            "twice a key": quick((session, 0, "50000"), (session, 0, "51000")),
+            "for all groups": alter(a, [(session, 0, "50000")], 32, ""),
+            "delete": until_changed(session, lambda: quick((session, 1, None))),
+        }
+    finally:
+        quick((session, 1, None))
+
+
+@case
+def configs_of_loggers(a):
+    broker = str(a.call("Metadata", 12, topics=[])["brokers"][0]["node_id"])
+    ask = lambda name: [
+        {**r, "resource_name": "<broker>" if r["resource_name"] == broker else r["resource_name"], "configs": "root" in r["configs"]}
+        for r in describe(a, 8, name)
+    ]
+
+    def change(*changes, name=broker):
+        answer = alter(a, changes, 8, name)
+        return answer if isinstance(answer, str) else [r["error_code"] for r in answer]
+
+    return {
+        "a broker": ask(broker),
+        "all brokers": ask(""),
+        "broker 999999": ask("999999"),
+        "broker x": ask("x"),
+        "unknown logger": change(("no.such.logger", 0, "INFO")),
+        "unknown logger, deleted": change(("no.such.logger", 1, None)),
+        "append": change(("root", 2, "INFO")),
+        "root deleted": change(("root", 1, None)),
+        "changes of all brokers": change(("root", 0, "INFO"), name=""),
+        "changes of broker 999999": change(("root", 0, "INFO"), name="999999"),
+        "no changes": change(),
+    }
+
+
+@case
+def configs_of_client_metrics(a):
+    name = PREFIX + "metrics"
+    return {
+        "one": describe(a, 16, name),
+        "empty name": describe(a, 16, ""),
+        "interval too short": alter(a, [("interval.ms", 0, "1")], 16, name),
+        "unknown key": alter(a, [("no.such", 0, "1")], 16, name),
+        "delete": alter(a, [("interval.ms", 1, None)], 16, name),
+        "changes of no name": alter(a, [("interval.ms", 0, "60000")], 16, ""),
+        "no changes": alter(a, [], 16, name),
+    }

@@ -1,0 +1,93 @@
+//! SCRAM credentials (KIP-554): there is no authentication that would use any, so none are kept. What Kafka
+//! refuses in a request is refused the same way. Pure.
+
+use crate::wire::api::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
+    AlterUserScramCredentialsResult,
+};
+use crate::wire::api::describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+    DescribeUserScramCredentialsResult,
+};
+use crate::wire::{ErrorCode, Str};
+use std::collections::BTreeMap;
+
+/// SCRAM-SHA-256 and SCRAM-SHA-512, with the fewest iterations that Kafka allows of each.
+fn iterations_min(mechanism: i8) -> Option<i32> {
+    match mechanism {
+        1 | 2 => Some(4096),
+        _ => None,
+    }
+}
+
+const ITERATIONS_MAX: i32 = 16_384;
+
+pub fn describe(
+    request: DescribeUserScramCredentialsRequest,
+) -> DescribeUserScramCredentialsResponse {
+    let mut counts: BTreeMap<Str, usize> = BTreeMap::new();
+    for user in request.users.into_iter().flatten() {
+        *counts.entry(user.name).or_default() += 1;
+    }
+    let results = counts.into_iter().map(|(user, count)| {
+        let (error_code, text) = match count {
+            1 => (ErrorCode::ResourceNotFound, format!("The user {user} has no credential.")),
+            _ => (ErrorCode::DuplicateResource, format!("The user {user} is named twice.")),
+        };
+        DescribeUserScramCredentialsResult {
+            user,
+            error_code,
+            error_message: Some(text.into()),
+            credential_infos: Vec::new(),
+        }
+    });
+    DescribeUserScramCredentialsResponse {
+        error_message: Some(Str::default()),
+        results: results.collect(),
+        ..DescribeUserScramCredentialsResponse::default()
+    }
+}
+
+pub fn alter(request: AlterUserScramCredentialsRequest) -> AlterUserScramCredentialsResponse {
+    use ErrorCode::{
+        DuplicateResource, ResourceNotFound, UnacceptableCredential, UnsupportedSaslMechanism,
+    };
+    // What is said of the users, in Kafka's order of checks; a user who is named twice is refused.
+    let mut users: BTreeMap<Str, (ErrorCode, &'static str)> = BTreeMap::new();
+    let unknown = (UnsupportedSaslMechanism, "Unknown SCRAM mechanism");
+    let nameless = (UnacceptableCredential, "Username must not be empty");
+    let mut refuse = |user: Str, refusal| {
+        let twice = (DuplicateResource, "A user can be changed once in a request.");
+        users.entry(user).and_modify(|said| *said = twice).or_insert(refusal);
+    };
+    for deletion in request.deletions {
+        let refusal = match iterations_min(deletion.mechanism) {
+            _ if deletion.name.is_empty() => nameless,
+            None => unknown,
+            Some(_) => (ResourceNotFound, "There is no such credential."),
+        };
+        refuse(deletion.name, refusal);
+    }
+    for upsertion in request.upsertions {
+        let refusal = match iterations_min(upsertion.mechanism) {
+            _ if upsertion.name.is_empty() => nameless,
+            None => unknown,
+            Some(least) if upsertion.iterations < least => {
+                (UnacceptableCredential, "Too few iterations")
+            }
+            Some(_) if upsertion.iterations > ITERATIONS_MAX => {
+                (UnacceptableCredential, "Too many iterations")
+            }
+            Some(_) => (UnsupportedSaslMechanism, "This broker has no SASL yet."),
+        };
+        refuse(upsertion.name, refusal);
+    }
+    let results = users.into_iter().map(|(user, (error_code, text))| {
+        let error_message = Some(Str::from_static(text));
+        AlterUserScramCredentialsResult { user, error_code, error_message }
+    });
+    AlterUserScramCredentialsResponse {
+        results: results.collect(),
+        ..AlterUserScramCredentialsResponse::default()
+    }
+}

@@ -1,0 +1,42 @@
+//! DescribeTransactions and ListTransactions (KIP-664): there are no transactions yet. Pure.
+
+use crate::wire::api::describe_transactions::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse, TransactionState,
+};
+use crate::wire::api::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
+use crate::wire::{ErrorCode, Str};
+
+/// The states that a transaction may have, by Kafka's names.
+const STATES: [&str; 8] = [
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "Dead",
+    "PrepareEpochFence",
+];
+
+pub fn describe(request: DescribeTransactionsRequest) -> DescribeTransactionsResponse {
+    let states = request.transactional_ids.into_iter().map(|transactional_id| TransactionState {
+        error_code: match transactional_id.is_empty() {
+            true => ErrorCode::InvalidRequest,
+            false => ErrorCode::TransactionalIdNotFound,
+        },
+        transactional_id,
+        ..TransactionState::default()
+    });
+    DescribeTransactionsResponse {
+        transaction_states: states.collect(),
+        ..DescribeTransactionsResponse::default()
+    }
+}
+
+pub fn list(request: ListTransactionsRequest) -> ListTransactionsResponse {
+    let is_unknown = |state: &Str| !STATES.contains(&state.as_str());
+    ListTransactionsResponse {
+        unknown_state_filters: request.state_filters.into_iter().filter(is_unknown).collect(),
+        ..ListTransactionsResponse::default()
+    }
+}
