@@ -154,6 +154,16 @@ pub const PENDING_SIXTEENTHS: usize = 4;
 pub const ANSWERS_SIXTEENTHS: usize = 3;
 pub const SESSIONS_SIXTEENTHS: usize = 1;
 
+/// Bytes that the groups of one core hold in memory, with their offsets. At it, members that would join are
+/// told GROUP_MAX_SIZE_REACHED and offsets are INVALID_COMMIT_OFFSET_SIZE; what is there goes on.
+pub const GROUPS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Timers of groups that one turn of a coordinator takes; more are due in the next.
+pub const GROUP_TIMERS_PER_TURN_MAX: usize = 256;
+
+/// Groups that one request works on at once, of those that it names; others wait their turn.
+pub const GROUPS_PER_REQUEST_AT_ONCE: usize = 64;
+
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 

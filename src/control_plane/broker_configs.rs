@@ -85,6 +85,22 @@ broker_keys! {
         "What an acknowledgement promises: fsync, write or memory.";
     "fetch.max.bytes", Int, |c| Some(c.fetch_bytes_max.to_string()),
         "Most bytes that one fetch answers with.";
+    "group.consumer.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms)),
+        "How often members of a consumer group are told to send a heartbeat.";
+    "group.consumer.max.size", Int, |c| Some(c.groups.consumer_members_max.to_string()),
+        "Members of a consumer group at most.";
+    "group.consumer.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms)),
+        "A member of a consumer group without a heartbeat for this long is removed.";
+    "group.coordinator.rebalance.protocols", List, |_| Some("classic,consumer".into()),
+        "The protocols of groups.";
+    "group.initial.rebalance.delay.ms", Int, |c| Some(milliseconds(c.groups.initial_rebalance_delay_ms)),
+        "How long an empty group waits for more members after its first.";
+    "group.max.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.session_timeout_ms_max)),
+        "Longest time without a heartbeat that a member may choose.";
+    "group.max.size", Int, |c| Some(c.groups.members_max.to_string()),
+        "Members of a classic group at most.";
+    "group.min.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.session_timeout_ms_min)),
+        "Shortest time without a heartbeat that a member may choose.";
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
     "log.cleanup.policy", List, |_| Some("delete".into()),
@@ -131,6 +147,18 @@ broker_keys! {
         "Number of this host.";
     "num.partitions", Int, |c| Some(c.num_partitions.to_string()),
         "Partitions of a topic whose creator does not say.";
+    "offset.metadata.max.bytes", Int, |c| Some(c.groups.offset_metadata_bytes_max.to_string()),
+        "Longest text that a client may keep with an offset.";
+    "offsets.retention.check.interval.ms", Long, |c| Some(milliseconds(c.groups.offsets_retention_check_ms)),
+        "How often offsets to forget are looked for.";
+    "offsets.retention.minutes", Int, |c| Some((c.groups.offsets_retention_ms.as_secs() / 60).to_string()),
+        "An offset is forgotten when its group has been without members for this long.";
+    "offsets.topic.num.partitions", Int, |c| Some(c.groups.offsets_topic_partitions.to_string()),
+        "Partitions of the topic that keeps groups and offsets.";
+    "offsets.topic.replication.factor", Int, |_| Some("1".into()),
+        "There is one replica.";
+    "offsets.topic.segment.bytes", Int, |_| Some("104857600".into()),
+        "A segment of that topic is sealed at this size.";
     "producer.id.expiration.ms", Int, |c| Some(milliseconds(c.producer_id_expiration_ms)),
         "An idempotent producer that was silent for this long is forgotten.";
     "socket.request.max.bytes", Int, |c| Some(c.request_bytes_max.to_string()),

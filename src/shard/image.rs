@@ -35,6 +35,11 @@ impl Topic {
     }
 }
 
+/// Whether a topic is the broker's own, so that clients may read it and not write to it.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
 /// All topics at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct MetadataImage {

@@ -3,11 +3,12 @@
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet
-//! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
+//! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
 
 pub mod control;
+pub mod coordinators;
 pub mod image;
 mod lifecycle;
 pub mod mailbox;
@@ -21,6 +22,7 @@ use crate::log::{Partition, ShardLog};
 use crate::probe::Probe;
 use crate::types::ShardId;
 use control::Controller;
+use coordinators::Coordinators;
 use image::MetadataImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
@@ -28,7 +30,7 @@ use opening::Opening;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
@@ -45,6 +47,7 @@ pub struct Shard {
     opening: Opening,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
+    coordinators: RefCell<Option<Weak<dyn Coordinators>>>,
     pub lifecycle: Lifecycle,
     stopping: Cell<bool>,
 }
@@ -62,6 +65,7 @@ impl Shard {
             partitions: RefCell::default(),
             opening: Opening::default(),
             controller: RefCell::default(),
+            coordinators: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),
         })
@@ -74,6 +78,14 @@ impl Shard {
 
     pub fn set_controller(&self, controller: Rc<dyn Controller>) {
         *self.controller.borrow_mut() = Some(controller);
+    }
+
+    pub fn set_coordinators(&self, coordinators: Weak<dyn Coordinators>) {
+        *self.coordinators.borrow_mut() = Some(coordinators);
+    }
+
+    fn coordinators(&self) -> Option<Rc<dyn Coordinators>> {
+        self.coordinators.borrow().as_ref().and_then(Weak::upgrade)
     }
 
     /// The broker is going down: what is in flight is still answered.

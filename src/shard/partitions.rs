@@ -39,7 +39,7 @@ impl Shard {
         }
         if self.image.borrow().version == 0 {
             self.open_later(&image);
-            *self.image.borrow_mut() = image;
+            self.show(image);
             return;
         }
         for key in self.unopened_but_gone(|key| self.is_here(&image, *key)) {
@@ -61,7 +61,14 @@ impl Shard {
                 self.install_topic(topic).await;
             }
         }
+        self.show(image);
+    }
+
+    fn show(&self, image: Arc<MetadataImage>) {
         *self.image.borrow_mut() = image;
+        if let Some(coordinators) = self.coordinators() {
+            coordinators.installed();
+        }
     }
 
     fn is_here(&self, image: &MetadataImage, key: PartitionKey) -> bool {

@@ -1,5 +1,6 @@
 //! What one shard may ask of another: plain values that own what they carry.
 
+use super::coordinators::GroupFrame;
 use super::image::MetadataImage;
 use crate::log::{Dispatched, LogFault};
 use crate::types::{Offset, Timestamp, TopicId};
@@ -125,6 +126,8 @@ pub enum ShardRequest {
     },
     /// For the controller on shard 0.
     Control(super::control::ControlRequest),
+    /// About groups that this shard owns.
+    Group(GroupFrame),
     /// A step of the way down; answered when this shard has taken it.
     Enter(Stage),
 }
@@ -140,6 +143,8 @@ pub enum ShardReply {
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
     Control(super::control::ControlReply),
+    /// The response's frame; none when it cannot be given.
+    Group(Option<Bytes>),
     Enter,
     /// The other shard is gone: the process is stopping.
     Gone,

@@ -309,6 +309,13 @@ impl Shard {
                 self.install(image).await;
                 ShardReply::Install
             }
+            ShardRequest::Group(asked) => {
+                let answer = self.coordinators().map(|here| here.answer(asked));
+                ShardReply::Group(match answer {
+                    Some(answer) => answer.await,
+                    None => None,
+                })
+            }
             ShardRequest::Enter(stage) => {
                 self.lifecycle.enter(stage).await;
                 ShardReply::Enter

@@ -197,6 +197,10 @@ apis! {
     Fetch: fetch, FetchRequest, FetchResponse;
     ListOffsets: list_offsets, ListOffsetsRequest, ListOffsetsResponse;
     Metadata: metadata, MetadataRequest, MetadataResponse;
+    OffsetCommit: offset_commit, OffsetCommitRequest, OffsetCommitResponse;
+    OffsetFetch: offset_fetch, OffsetFetchRequest, OffsetFetchResponse;
+    FindCoordinator: find_coordinator, FindCoordinatorRequest, FindCoordinatorResponse;
+    ListGroups: list_groups, ListGroupsRequest, ListGroupsResponse;
     ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse, advertised to 4;
     CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;
     DeleteTopics: delete_topics, DeleteTopicsRequest, DeleteTopicsResponse;
@@ -208,8 +212,10 @@ apis! {
     AlterConfigs: alter_configs, AlterConfigsRequest, AlterConfigsResponse;
     DescribeLogDirs: describe_log_dirs, DescribeLogDirsRequest, DescribeLogDirsResponse;
     CreatePartitions: create_partitions, CreatePartitionsRequest, CreatePartitionsResponse;
+    DeleteGroups: delete_groups, DeleteGroupsRequest, DeleteGroupsResponse;
     IncrementalAlterConfigs:
         incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+    OffsetDelete: offset_delete, OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster: describe_cluster, DescribeClusterRequest, DescribeClusterResponse;
     DescribeTopicPartitions:
         describe_topic_partitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;

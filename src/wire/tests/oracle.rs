@@ -101,6 +101,22 @@ fn messages_that_describe_agree_with_the_oracle() {
 }
 
 #[test]
+fn messages_of_groups_and_offsets_agree_with_the_oracle() {
+    check::<ours::FindCoordinatorRequest, theirs::FindCoordinatorRequest>(&[]);
+    check::<ours::FindCoordinatorResponse, theirs::FindCoordinatorResponse>(&[]);
+    check::<ours::OffsetCommitRequest, theirs::OffsetCommitRequest>(&[]);
+    check::<ours::OffsetCommitResponse, theirs::OffsetCommitResponse>(&[]);
+    check::<ours::OffsetFetchRequest, theirs::OffsetFetchRequest>(&[]);
+    check::<ours::OffsetFetchResponse, theirs::OffsetFetchResponse>(&[]);
+    check::<ours::OffsetDeleteRequest, theirs::OffsetDeleteRequest>(&[]);
+    check::<ours::OffsetDeleteResponse, theirs::OffsetDeleteResponse>(&[]);
+    check::<ours::ListGroupsRequest, theirs::ListGroupsRequest>(&[]);
+    check::<ours::ListGroupsResponse, theirs::ListGroupsResponse>(&[]);
+    check::<ours::DeleteGroupsRequest, theirs::DeleteGroupsRequest>(&[]);
+    check::<ours::DeleteGroupsResponse, theirs::DeleteGroupsResponse>(&[]);
+}
+
+#[test]
 fn header_versions_agree_with_the_oracle() {
     for api in supported_apis() {
         let their_key = theirs::ApiKey::try_from(api.key.to_i16()).unwrap();
