@@ -84,8 +84,7 @@ impl ControlPlane {
     ) -> Rc<ControlPlane> {
         let groups = CoordinatorsHere::new(&config);
         let producer_ids = RefCell::new(0..0);
-        let plane =
-            Rc::new(ControlPlane { shard, config, endpoints, groups, producer_ids });
+        let plane = Rc::new(ControlPlane { shard, config, endpoints, groups, producer_ids });
         let coordinators: Rc<dyn Coordinators> = plane.clone();
         plane.shard.set_coordinators(Rc::downgrade(&coordinators));
         // The facts may have been there before.

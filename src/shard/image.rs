@@ -29,6 +29,12 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// See `is_internal`.
+    pub fn is_internal(&self) -> bool {
+        // The letters that all of them begin with are asked first: this is on the way of every record.
+        self.name.starts_with("__") && is_internal(&self.name)
+    }
+
     /// The place of a partition; `None` when there is no such partition.
     pub fn partition(&self, index: i32) -> Option<&PartitionPlace> {
         self.partitions.get(usize::try_from(index).ok()?)

@@ -15,7 +15,7 @@ use super::turn::{GroupConfig, Release, Timers, Turn};
 use crate::limits::{BATCH_HEADER_BYTES, GROUP_TIMERS_PER_TURN_MAX};
 use crate::runtime::{self, Event, Filler, Instant, Slot, slot};
 use crate::shard::Shard;
-use crate::shard::request::{PartitionError, PartitionKey};
+use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::types::Offset;
 use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
@@ -37,6 +37,15 @@ const COPY_FACTOR: usize = 4;
 /// What a record takes in a batch beside key and value, at most.
 const RECORD_OVERHEAD: usize = 32;
 
+/// Why what has gathered is not stored, or not where it should be.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    #[error("stored at {found} where {expected} follows: the log has records that were not read")]
+    Elsewhere { expected: Offset, found: Offset },
+}
+
 /// One partition's coordinator.
 pub struct Coordinator {
     shard: Rc<Shard>,
@@ -44,6 +53,8 @@ pub struct Coordinator {
     pub key: PartitionKey,
     /// What groups of this core hold, all together.
     memory: Rc<Cell<usize>>,
+    /// What the state is the fold of ends here.
+    end: Cell<Offset>,
     phase: RefCell<Phase>,
     /// There is something to do for the task.
     changed: Event,
@@ -124,6 +135,7 @@ impl Coordinator {
             config: config.clone(),
             key,
             memory: memory.clone(),
+            end: Cell::new(Offset::ZERO),
             phase: RefCell::new(Phase::Loading),
             changed: Event::default(),
             sleeps_until: Cell::new(None),
@@ -266,11 +278,18 @@ impl Coordinator {
         let started = runtime::now();
         let memory = Memory::new(self.memory.clone());
         let loaded = load::load(&self.shard, self.key, memory).await?;
-        let Loaded { groups, log_bytes, records } = loaded;
+        let Loaded { groups, log_bytes, records, end } = loaded;
+        self.end.set(end);
         if records > 0 {
             let milliseconds = runtime::now().since(started).as_millis();
-            tracing::info!(partition = self.key.index, groups = groups.entries().count(), records,
-                log_bytes, milliseconds, "groups are loaded");
+            tracing::info!(
+                partition = self.key.index,
+                groups = groups.entries().count(),
+                records,
+                log_bytes,
+                milliseconds,
+                "groups are loaded"
+            );
         }
         let gone_topics = self.topics_of_old_ids(&groups);
         let serving = Serving { groups, gone_topics, ..Serving::default() };
@@ -392,7 +411,7 @@ impl Coordinator {
     }
 
     /// Appends all that has gathered and gives the answers that wait for it; the bytes appended.
-    async fn store_gathered(&self) -> Result<usize, PartitionError> {
+    async fn store_gathered(&self) -> Result<usize, StoreError> {
         let Gathered { records, releases, .. } = match &mut *self.phase.borrow_mut() {
             Phase::Serving(serving) => {
                 serving.in_flight = Some(Vec::new());
@@ -408,19 +427,27 @@ impl Coordinator {
         let bytes = batches.iter().map(Bytes::len).sum();
         let append = |batch| self.shard.append(self.shard.id, self.key, batch);
         let mut tickets: Vec<_> = batches.into_iter().map(append).collect();
-        let mut outcome = Ok(bytes);
+        let mut outcome = Ok(());
         // All of them, so that none is on its way any more when the partition is read again.
         for ticket in &mut tickets {
             let stored = poll_fn(|context| ticket.poll_produced(context)).await;
-            outcome = outcome.and_then(|bytes| stored.map(|_| bytes));
+            outcome = outcome.and_then(|()| self.advance(stored));
         }
-        outcome.as_ref().map_err(Clone::clone)?;
+        outcome?;
         let later = match &mut *self.phase.borrow_mut() {
             Phase::Serving(serving) => serving.in_flight.take().unwrap_or_default(),
             _ => Vec::new(),
         };
         releases.into_iter().chain(later).for_each(|release| release());
-        outcome
+        Ok(bytes)
+    }
+
+    /// A partition that a full disk stopped is opened anew by the log, and may have more than was promised.
+    fn advance(&self, stored: Result<Produced, PartitionError>) -> Result<(), StoreError> {
+        let Produced { dispatched, .. } = stored?;
+        let (expected, found) = (self.end.get(), dispatched.base_offset);
+        self.end.set(dispatched.end);
+        if found == expected { Ok(()) } else { Err(StoreError::Elsewhere { expected, found }) }
     }
 
     /// Stores while much has gathered; false when that fails.

@@ -1,6 +1,7 @@
 //! Reading a partition of `__consumer_offsets` from its start to its end, and folding what it says. Lives on
 //! the group's core; cold. Never skips damage: a partition that cannot be read has no groups to serve.
 
+use super::group::Group;
 use super::record::{self, Decoded, GroupRecord};
 use super::state::{Groups, Memory};
 use crate::log::ReadError;
@@ -10,7 +11,7 @@ use crate::shard::request::{PartitionError, PartitionKey};
 use crate::types::{Offset, Timestamp};
 use crate::wire::batch::BatchHeader;
 use crate::wire::records::{self, Record, RecordsError};
-use crate::wire::{Decoder, WireError};
+use crate::wire::{Decoder, Str, WireError};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -40,6 +41,7 @@ pub struct Loaded {
     /// Bytes of log that were read.
     pub log_bytes: usize,
     pub records: u64,
+    pub end: Offset,
 }
 
 /// Reads all of a partition of this core.
@@ -76,7 +78,7 @@ pub async fn load(
         tracing::warn!(partition = %partition.id, kinds = ?fold.foreign,
             "records of groups of other kinds are passed over");
     }
-    Ok(Loaded { groups: fold.groups, log_bytes: fold.log_bytes, records: fold.records })
+    Ok(Loaded { groups: fold.groups, log_bytes: fold.log_bytes, records: fold.records, end })
 }
 
 /// The state while it is being read.
@@ -156,10 +158,27 @@ impl Fold {
 }
 
 impl Groups {
+    /// The tombstone of a group. Offsets that are left, as those of a client without membership, stay.
+    fn replay_end(&mut self, name: &Str, wall: Timestamp) {
+        match self.entry_mut(name) {
+            None => {}
+            Some(entry) if entry.offsets.is_empty() => self.remove(name),
+            Some(entry) => entry.group = Group::new(name.detached(), wall),
+        }
+    }
+
     /// Takes up a record of the log.
     fn replay(&mut self, record: GroupRecord, wall: Timestamp) {
         match record {
             GroupRecord::Offset(key, value) => self.set_offset(&key, value, wall),
+            GroupRecord::Classic(ref name, ref value) => {
+                let encoded = record.encode();
+                match value {
+                    Some(value) => self.get_or_make(name, wall).group.replay_classic(name, value),
+                    None => self.replay_end(name, wall),
+                }
+                self.note_stored(&record, &encoded);
+            }
         }
     }
 }

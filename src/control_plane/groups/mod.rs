@@ -7,17 +7,20 @@
 //! - `api`: the requests, one file for each
 //! - `route`: which core a group lives on, and the way there
 //! - `coordinator`, `load`: one partition's groups: read, served in turns, stored, written anew
-//! - `state`, `offsets`, `group`: what the groups of a partition are
+//! - `state`, `offsets`, `members`, `group`: what the groups of a partition are
 //! - `turn`: what one request or timer does, as plain data: records to store, answers to give, timers to set
 //! - `record`: what is stored
+//! - `classic`: a group by JoinGroup and SyncGroup
 //!
 //! The state machines are pure: no await, no clock, no disk. Whoever runs them applies a turn's records at
 //! once, stores them, and gives the turn's answers when everything they could have seen is durable.
 
 mod api;
+pub mod classic;
 mod coordinator;
 mod group;
 mod load;
+mod members;
 mod offsets;
 pub mod record;
 pub mod route;

@@ -2,8 +2,9 @@
 //!
 //! The rules are those of Kafka's OffsetMetadataManager.
 
-use super::group::{Expiration, OffsetCommitter};
-use super::record::{self, CommittedOffset, Decoded, GroupRecord, OffsetKey};
+use super::classic::OffsetsExpire;
+use super::group::OffsetCommitter;
+use super::record::{CommittedOffset, GroupRecord, OffsetKey};
 use super::state::Groups;
 use super::turn::Turn;
 use crate::limits::GROUPS_BYTES_MAX;
@@ -240,14 +241,8 @@ impl Groups {
     }
 
     fn drop_group(&mut self, name: &Str, turn: &mut Turn) {
-        for key in self.stored_keys(name) {
-            let tombstone = record::decode(&key, None);
-            if let Ok(Decoded::Known(tombstone)) = tombstone {
-                turn.store(tombstone);
-            }
-        }
         if let Some(entry) = self.entry_mut(name) {
-            entry.group.end(turn);
+            entry.group.delete(turn);
         }
         self.remove(name);
     }
@@ -255,9 +250,9 @@ impl Groups {
     /// Forgets a group's offsets whose time is over, and the group when nothing is left of it.
     pub fn expire_group(&mut self, name: &Str, turn: &mut Turn) {
         let Some(entry) = self.entry(name) else { return };
-        let expiration = entry.group.offset_expiration();
+        let expiration = entry.group.offsets_expire();
         let is_over = |offset: &CommittedOffset| {
-            is_over(&expiration, offset, turn.wall, turn.config.offsets_retention)
+            is_over(expiration, offset, turn.wall, turn.config.offsets_retention)
         };
         let mut over: Vec<(Str, i32)> = Vec::new();
         let mut left = 0;
@@ -306,16 +301,15 @@ fn told_offset(
 /// KIP-211: since when an offset's time runs depends on its group. One whose client chose a retention of its
 /// own has an end of its own.
 fn is_over(
-    expiration: &Expiration,
+    expiration: OffsetsExpire,
     offset: &CommittedOffset,
     now: Timestamp,
     retention: Duration,
 ) -> bool {
     let since = match expiration {
-        Expiration::Never => return false,
-        Expiration::SinceCommit => offset.commit_timestamp,
-        Expiration::Since(Timestamp(-1)) => offset.commit_timestamp,
-        Expiration::Since(moment) => moment.0,
+        OffsetsExpire::Never => return false,
+        OffsetsExpire::AfterCommit => offset.commit_timestamp,
+        OffsetsExpire::After(moment) => moment.0,
     };
     if offset.expire_timestamp >= 0 {
         return now.0 >= offset.expire_timestamp;

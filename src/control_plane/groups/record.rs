@@ -2,6 +2,7 @@
 //! begins with the number of its kind, a value with its version; a key without a value removes. Pure.
 //!
 //! ```text
+//! key 2      group: string16 (its value: `classic::record`)
 //! key 0, 1   group, topic: string16 | partition i32
 //! value 0, 2 offset i64 | metadata string16 | commit timestamp i64
 //! value 1    offset i64 | metadata string16 | commit timestamp i64 | expire timestamp i64
@@ -9,6 +10,8 @@
 //! value 4    the same with a compact string and tagged fields: 0 is the topic id
 //! ```
 
+use super::classic::ClassicGroupValue;
+use super::classic::record as classic;
 use crate::wire::decoder::{Fault, WireError};
 use crate::wire::{Decoder, Encoder, Str};
 use bytes::Bytes;
@@ -40,6 +43,8 @@ pub struct CommittedOffset {
 pub enum GroupRecord {
     /// Keys 0 and 1.
     Offset(OffsetKey, Option<CommittedOffset>),
+    /// Key 2.
+    Classic(Str, Option<ClassicGroupValue>),
 }
 
 /// A record as it lies in the log.
@@ -59,6 +64,7 @@ pub enum Decoded {
 
 const OFFSET_KEY_OLD: i16 = 0;
 const OFFSET_KEY: i16 = 1;
+const CLASSIC_KEY: i16 = 2;
 
 /// The first version of an offset's value with tagged fields, and the one that knows an expiration.
 const OFFSET_VALUE_FLEXIBLE: i16 = 4;
@@ -70,6 +76,7 @@ impl GroupRecord {
     pub fn group(&self) -> &Str {
         match self {
             GroupRecord::Offset(key, _) => &key.group,
+            GroupRecord::Classic(group, _) => group,
         }
     }
 
@@ -78,6 +85,10 @@ impl GroupRecord {
             GroupRecord::Offset(key, value) => Encoded {
                 key: encode_offset_key(key),
                 value: value.as_ref().map(encode_offset_value),
+            },
+            GroupRecord::Classic(group, value) => Encoded {
+                key: encode_group_key(CLASSIC_KEY, group),
+                value: value.as_ref().map(classic::encode_value),
             },
         }
     }
@@ -96,6 +107,10 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, WireError> 
             let key = OffsetKey { group, topic, partition: d.read_i32()? };
             GroupRecord::Offset(key, value.map(decode_offset_value).transpose()?)
         }
+        CLASSIC_KEY => {
+            let group = read_text(&mut d, false)?;
+            GroupRecord::Classic(group, value.cloned().map(classic::decode_value).transpose()?)
+        }
         foreign => return Ok(Decoded::Foreign(foreign)),
     };
     Ok(Decoded::Known(record))
@@ -113,6 +128,14 @@ fn encode_offset_key(key: &OffsetKey) -> Bytes {
     e.write_string(key.group.as_bytes(), false);
     e.write_string(key.topic.as_bytes(), false);
     e.write_i32(key.partition);
+    e.out.freeze()
+}
+
+/// A key that names nothing but a group.
+fn encode_group_key(kind: i16, group: &Str) -> Bytes {
+    let mut e = Encoder::new();
+    e.write_i16(kind);
+    e.write_string(group.as_bytes(), false);
     e.out.freeze()
 }
 
@@ -201,12 +224,8 @@ mod tests {
         let unnamed = CommittedOffset { topic_id: [0; 16], ..value.clone() };
         check(&GroupRecord::Offset(key.clone(), Some(unnamed)));
         // A value that expires by itself knows neither epoch nor id, as Kafka's.
-        let expiring = CommittedOffset {
-            leader_epoch: -1,
-            expire_timestamp: 100,
-            topic_id: [0; 16],
-            ..value
-        };
+        let expiring =
+            CommittedOffset { leader_epoch: -1, expire_timestamp: 100, topic_id: [0; 16], ..value };
         check(&GroupRecord::Offset(key, Some(expiring)));
     }
 
@@ -216,7 +235,8 @@ mod tests {
         let key = OffsetKey { topic: "t".into(), ..key };
         let Encoded { key, value } = GroupRecord::Offset(key, Some(value)).encode();
         assert_eq!(key[..], *b"\0\x01\0\x01g\0\x01t\0\0\0\x07");
-        let mut expected = b"\0\x04\0\0\x01\0\0\0\0\0\0\0\0\x03\x02m\0\0\0\0\0\0\0\x63\x01\0\x10".to_vec();
+        let mut expected =
+            b"\0\x04\0\0\x01\0\0\0\0\0\0\0\0\x03\x02m\0\0\0\0\0\0\0\x63\x01\0\x10".to_vec();
         expected.extend([5; 16]);
         assert_eq!(value.unwrap()[..], expected);
     }
@@ -231,12 +251,16 @@ mod tests {
             (b"\0\x03\0\0\0\0\0\0\0\x09\0\0\0\x02\0\x01m\0\0\0\0\0\0\0\x63", 2, -1),
         ] {
             let value = Bytes::copy_from_slice(value);
-            let Ok(Decoded::Known(GroupRecord::Offset(key, Some(read)))) = decode(&key, Some(&value))
+            let Ok(Decoded::Known(GroupRecord::Offset(key, Some(read)))) =
+                decode(&key, Some(&value))
             else {
                 panic!("{value:?}");
             };
             assert_eq!((key.partition, read.offset, read.metadata.as_str()), (7, 9, "m"));
-            assert_eq!((read.leader_epoch, read.expire_timestamp), (leader_epoch, expire_timestamp));
+            assert_eq!(
+                (read.leader_epoch, read.expire_timestamp),
+                (leader_epoch, expire_timestamp)
+            );
             assert_eq!(read.commit_timestamp, 99);
         }
     }

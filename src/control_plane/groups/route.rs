@@ -203,7 +203,9 @@ impl ControlPlane {
         let frame = frame.out.freeze().slice(LENGTH_BYTES..);
         let asked = ShardRequest::Group(GroupFrame { frame, peer, local });
         match self.shard.ask(owner, asked).await {
-            ShardReply::Group(answer) => decode_response::<R>(answer?, version).ok().map(|two| two.1),
+            ShardReply::Group(answer) => {
+                decode_response::<R>(answer?, version).ok().map(|two| two.1)
+            }
             _ => None,
         }
     }
@@ -275,9 +277,14 @@ mod tests {
     #[test]
     fn groups_lie_where_kafka_puts_them() {
         // Utils.abs("...".hashCode()) % 50, by Java.
-        for (group, partition) in
-            [("", 0), ("g", 3), ("test-group", 12), ("console-consumer-1234", 9), ("größe", 7), ("𝄞x", 34)]
-        {
+        for (group, partition) in [
+            ("", 0),
+            ("g", 3),
+            ("test-group", 12),
+            ("console-consumer-1234", 9),
+            ("größe", 7),
+            ("𝄞x", 34),
+        ] {
             assert_eq!(partition_of(group, 50), partition, "{group}");
         }
         // Its hash is the least number there is.

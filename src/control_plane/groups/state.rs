@@ -8,7 +8,7 @@ use crate::types::Timestamp;
 use crate::wire::Str;
 use bytes::Bytes;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -59,9 +59,10 @@ pub type OffsetsByPartition = BTreeMap<i32, CommittedOffset>;
 pub struct Entry {
     pub group: Group,
     pub offsets: BTreeMap<Str, OffsetsByPartition>,
-    /// The records that the group itself has in the log, by key: what a copy of it takes over, whatever the
-    /// group is about to become.
-    stored: BTreeMap<Bytes, Bytes>,
+    /// The keys of the records that the group itself has in the log, and the length of their values.
+    stored: HashMap<Bytes, usize>,
+    /// What its group was counted with.
+    counted: usize,
 }
 
 /// All groups of one partition.
@@ -114,7 +115,8 @@ impl Groups {
             let name = name.detached();
             let group = Group::new(name.clone(), wall);
             self.memory.add(GROUP_BYTES + name.as_bytes().len());
-            let entry = Entry { group, offsets: BTreeMap::new(), stored: BTreeMap::new() };
+            let entry =
+                Entry { group, offsets: BTreeMap::new(), stored: HashMap::new(), counted: 0 };
             self.entries.insert(name, entry);
         }
         self.entries.get_mut(name).expect("made above")
@@ -124,12 +126,11 @@ impl Groups {
     pub fn remove(&mut self, name: &str) {
         let Some((name, entry)) = self.entries.remove_entry(name) else { return };
         assert!(entry.offsets.is_empty(), "offsets go first");
-        for (key, value) in &entry.stored {
-            let bytes = key.len() + value.len();
-            self.memory.remove(STORED_BYTES + bytes);
-            self.live_bytes -= bytes;
+        for (key, value_bytes) in &entry.stored {
+            self.memory.remove(STORED_BYTES + key.len());
+            self.live_bytes -= key.len() + value_bytes;
         }
-        self.memory.remove(GROUP_BYTES + name.as_bytes().len());
+        self.memory.remove(entry.counted + GROUP_BYTES + name.as_bytes().len());
     }
 
     // ------------------------------------------------------------ records
@@ -184,7 +185,17 @@ impl Groups {
         }
     }
 
-    /// Keeps a record of a group itself as it goes to the log, or lies there.
+    /// Counts a group's members anew, after they have changed.
+    pub fn count_members(&mut self, name: &str) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            let bytes = entry.group.bytes();
+            self.memory.add(bytes);
+            self.memory.remove(entry.counted);
+            entry.counted = bytes;
+        }
+    }
+
+    /// Notes a record of a group itself as it goes to the log, or lies there.
     pub fn note_stored(&mut self, record: &GroupRecord, encoded: &Encoded) {
         if matches!(record, GroupRecord::Offset(..)) {
             return;
@@ -193,25 +204,22 @@ impl Groups {
         let Encoded { key, value } = encoded;
         let before = match value {
             Some(value) => {
-                self.memory.add(STORED_BYTES + key.len() + value.len());
+                self.memory.add(STORED_BYTES + key.len());
                 self.live_bytes += key.len() + value.len();
-                // Copies: the log's buffers are not held for them.
-                let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-                entry.stored.insert(key, value)
+                entry.stored.insert(Bytes::copy_from_slice(key), value.len())
             }
             None => entry.stored.remove(key),
         };
         if let Some(before) = before {
-            self.memory.remove(STORED_BYTES + key.len() + before.len());
-            self.live_bytes -= key.len() + before.len();
+            self.memory.remove(STORED_BYTES + key.len());
+            self.live_bytes -= key.len() + before;
         }
     }
 
     /// The records that a copy of a group consists of.
     pub fn records_of(&self, name: &str) -> Vec<Encoded> {
         let Some((name, entry)) = self.entries.get_key_value(name) else { return Vec::new() };
-        let own = entry.stored.iter();
-        let own = own.map(|(key, value)| Encoded { key: key.clone(), value: Some(value.clone()) });
+        let own = entry.group.records().into_iter().map(|record| record.encode());
         let offsets = entry.offsets.iter().flat_map(|(topic, offsets)| {
             offsets.iter().map(|(partition, offset)| {
                 let key =
@@ -222,22 +230,24 @@ impl Groups {
         own.chain(offsets).collect()
     }
 
-    /// The keys of a group's own records.
-    pub fn stored_keys(&self, name: &str) -> Vec<Bytes> {
-        self.entry(name).map(|entry| entry.stored.keys().cloned().collect()).unwrap_or_default()
-    }
-
     // ------------------------------------------------------------ time
 
     /// After a start: groups wait for their members again.
     pub fn start_timers(&mut self, turn: &mut Turn) {
-        self.entries.values_mut().for_each(|entry| entry.group.start_timers(turn));
+        let names: Vec<Str> = self.entries.keys().cloned().collect();
+        for name in names {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.group.start_timers(turn);
+            }
+            self.count_members(&name);
+        }
     }
 
     pub fn on_timer(&mut self, timer: &Timer, turn: &mut Turn) {
         if let Some(entry) = self.entries.get_mut(timer.group()) {
             entry.group.on_timer(timer, turn);
         }
+        self.count_members(timer.group());
     }
 
     // ------------------------------------------------------------ topics

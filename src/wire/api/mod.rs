@@ -200,6 +200,11 @@ apis! {
     OffsetCommit: offset_commit, OffsetCommitRequest, OffsetCommitResponse;
     OffsetFetch: offset_fetch, OffsetFetchRequest, OffsetFetchResponse;
     FindCoordinator: find_coordinator, FindCoordinatorRequest, FindCoordinatorResponse;
+    JoinGroup: join_group, JoinGroupRequest, JoinGroupResponse;
+    Heartbeat: heartbeat, HeartbeatRequest, HeartbeatResponse;
+    LeaveGroup: leave_group, LeaveGroupRequest, LeaveGroupResponse;
+    SyncGroup: sync_group, SyncGroupRequest, SyncGroupResponse;
+    DescribeGroups: describe_groups, DescribeGroupsRequest, DescribeGroupsResponse;
     ListGroups: list_groups, ListGroupsRequest, ListGroupsResponse;
     ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse, advertised to 4;
     CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;

@@ -21,11 +21,7 @@ impl ManyGroups for DeleteGroupsRequest {
         DeleteGroupsRequest { groups_names: groups_names.collect() }
     }
 
-    fn answers(
-        &self,
-        response: DeleteGroupsResponse,
-        _version: i16,
-    ) -> Vec<DeletableGroupResult> {
+    fn answers(&self, response: DeleteGroupsResponse, _version: i16) -> Vec<DeletableGroupResult> {
         response.results
     }
 

@@ -1,7 +1,9 @@
 //! The requests about groups, one file for each: read, sent to the core that owns the group, answered there.
 //! Runs on the core of the client's connection and on that of the group.
 
+mod classic;
 mod delete_groups;
+mod describe_groups;
 mod find_coordinator;
 mod list_groups;
 mod offset_commit;
@@ -14,8 +16,9 @@ use crate::control_plane::ControlPlane;
 use crate::limits::GROUPS_PER_REQUEST_AT_ONCE;
 use crate::types::ShardId;
 use crate::wire::api::{
-    DeleteGroupsRequest, FindCoordinatorRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest,
+    DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use crate::wire::{
     ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, Str, WireError, encode_response,
@@ -30,6 +33,11 @@ pub fn is_about_groups(key: ApiKey) -> bool {
         ApiKey::OffsetCommit
             | ApiKey::OffsetFetch
             | ApiKey::FindCoordinator
+            | ApiKey::JoinGroup
+            | ApiKey::Heartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::SyncGroup
+            | ApiKey::DescribeGroups
             | ApiKey::ListGroups
             | ApiKey::DeleteGroups
             | ApiKey::OffsetDelete
@@ -47,6 +55,11 @@ pub async fn answer(
 ) -> Result<Encoder, WireError> {
     match caller.header.api_key {
         ApiKey::OffsetCommit => one::<OffsetCommitRequest>(plane, caller, body).await,
+        ApiKey::JoinGroup => one::<JoinGroupRequest>(plane, caller, body).await,
+        ApiKey::SyncGroup => one::<SyncGroupRequest>(plane, caller, body).await,
+        ApiKey::Heartbeat => one::<HeartbeatRequest>(plane, caller, body).await,
+        ApiKey::LeaveGroup => one::<LeaveGroupRequest>(plane, caller, body).await,
+        ApiKey::DescribeGroups => many::<DescribeGroupsRequest>(plane, caller, body).await,
         ApiKey::OffsetDelete => one::<OffsetDeleteRequest>(plane, caller, body).await,
         ApiKey::OffsetFetch => many::<OffsetFetchRequest>(plane, caller, body).await,
         ApiKey::DeleteGroups => many::<DeleteGroupsRequest>(plane, caller, body).await,
@@ -201,11 +214,11 @@ async fn serve_here<R: ManyGroups>(
     groups: &[Str],
     places: &[usize],
 ) -> Vec<R::Answer> {
-    let served = stream::iter(places).map(async |place| match plane.coordinator_of(&groups[*place])
-    {
-        Ok(coordinator) => request.serve(*place, plane, &coordinator, caller).await,
-        Err(error) => request.refuse(*place, caller.version(), error),
-    });
+    let served =
+        stream::iter(places).map(async |place| match plane.coordinator_of(&groups[*place]) {
+            Ok(coordinator) => request.serve(*place, plane, &coordinator, caller).await,
+            Err(error) => request.refuse(*place, caller.version(), error),
+        });
     served.buffered(GROUPS_PER_REQUEST_AT_ONCE).collect().await
 }
 

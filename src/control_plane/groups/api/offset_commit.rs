@@ -64,7 +64,11 @@ fn find_topics(
             let unknown =
                 if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
             let (name, topic_id) = (asked.name.clone(), asked.topic_id);
-            return OffsetCommitResponseTopic { name, topic_id, partitions: told(asked, |_| unknown) };
+            return OffsetCommitResponseTopic {
+                name,
+                topic_id,
+                partitions: told(asked, |_| unknown),
+            };
         };
         let check = |index: i32| match topic.partition(index) {
             Some(_) => ErrorCode::None,

@@ -32,7 +32,8 @@ impl OneGroup for OffsetDeleteRequest {
             let topic = image.topic(&asked.name);
             let partitions = asked.partitions.iter().map(|partition| {
                 let partition_index = partition.partition_index;
-                let is_known = topic.is_some_and(|topic| topic.partition(partition_index).is_some());
+                let is_known =
+                    topic.is_some_and(|topic| topic.partition(partition_index).is_some());
                 let error_code = match is_known {
                     true => ErrorCode::None,
                     false => ErrorCode::UnknownTopicOrPartition,
