@@ -85,7 +85,7 @@ impl ClassicGroup {
             }
             leaving.member_id.clone()
         };
-        tracing::debug!(group = %self.id, member = %id, reason = ?leaving.reason, "a member leaves");
+        tracing::debug!(group = ?self.id, member = ?id, reason = ?leaving.reason, "a member leaves");
         self.remove(&id, turn);
         ErrorCode::None
     }

@@ -21,6 +21,8 @@ mod members;
 mod rebalance;
 pub mod record;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use join::refuse_join;
 pub use leave::{leave_in_vain, leaving};
@@ -40,6 +42,27 @@ use std::time::Duration;
 
 /// What the topics of a subscription take in memory, each, roughly: they are slices of members' metadata.
 const SUBSCRIBED_BYTES: usize = 64;
+
+/// KIP-430: bits of the operations that anybody may do with a group, as there is no authorization.
+pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
+/// KIP-1043: a group that is not there is an error.
+const NOT_FOUND_FROM: i16 = 6;
+
+/// DescribeGroups for a group that is not there, or not a classic one; `message` says which.
+pub fn describe_missing(group: Str, version: i16, message: String) -> DescribedGroup {
+    let (error_code, error_message) = match version {
+        NOT_FOUND_FROM.. => (ErrorCode::GroupIdNotFound, Some(Str::from(message))),
+        _ => (ErrorCode::None, None),
+    };
+    DescribedGroup {
+        error_code,
+        error_message,
+        group_id: group,
+        group_state: Str::from_static(State::Dead.name()),
+        ..DescribedGroup::default()
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -100,6 +123,7 @@ pub struct ClassicGroup {
     initial: Option<InitialDelay>,
     /// The last that was given to a turn to store.
     stored: Option<ClassicGroupValue>,
+    stored_bytes: usize,
 }
 
 impl ClassicGroup {
@@ -118,6 +142,7 @@ impl ClassicGroup {
             subscribed: None,
             initial: None,
             stored: None,
+            stored_bytes: 0,
         }
     }
 
@@ -184,13 +209,15 @@ impl ClassicGroup {
         self.protocol_type() == PROTOCOL_TYPE
     }
 
-    /// Memory that it holds, roughly; the record last stored shares its bytes.
+    /// Memory that it holds, roughly. The record last stored counts too: it shares bytes with the members only
+    /// until they join again.
     pub fn bytes(&self) -> usize {
         let subscribed = self.subscribed.as_ref().map_or(0, BTreeSet::len);
         size_of::<ClassicGroup>()
             + self.id.as_bytes().len()
             + self.members.bytes()
             + subscribed * SUBSCRIBED_BYTES
+            + self.stored_bytes
     }
 
     /// A group that only holds offsets that somebody committed without being a member.
@@ -315,6 +342,7 @@ impl ClassicGroup {
     }
 
     fn store(&mut self, value: ClassicGroupValue, turn: &mut Turn) {
+        self.stored_bytes = record::value_bytes(&value);
         self.stored = Some(value.clone());
         turn.store(GroupRecord::Classic(self.id.clone(), Some(value)));
     }
@@ -372,7 +400,7 @@ impl ClassicGroup {
             match ConsumerProtocolSubscription::topics_of(member.metadata(protocol)) {
                 Ok(of_member) => topics.extend(of_member),
                 Err(error) => {
-                    tracing::debug!(group = %self.id, member = %member.id, %error,
+                    tracing::debug!(group = ?self.id, member = ?member.id, %error,
                         "a subscription that cannot be read");
                     return None;
                 }

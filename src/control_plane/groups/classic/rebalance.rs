@@ -64,7 +64,7 @@ impl ClassicGroup {
         if !self.members.contains(id) || self.members.is_waiting(id) {
             return;
         }
-        tracing::debug!(group = %self.id, member = %id, "a member's session has ended");
+        tracing::debug!(group = ?self.id, member = ?id, "a member's session has ended");
         self.remove(id, turn);
         match self.state {
             State::Stable | State::CompletingRebalance => {
@@ -100,7 +100,7 @@ impl ClassicGroup {
         turn.timers.cancel(&self.sync_timer());
         let was_empty = self.state == State::Empty;
         self.enter(State::PreparingRebalance, turn);
-        tracing::info!(group = %self.id, generation = self.generation, %reason, "preparing to rebalance");
+        tracing::info!(group = ?self.id, generation = self.generation, %reason, "preparing to rebalance");
         if was_empty {
             let delay = turn.config.initial_rebalance_delay;
             let remaining = self.members.rebalance_timeout().saturating_sub(delay);
@@ -128,7 +128,7 @@ impl ClassicGroup {
             }
         }
         if !self.members.is_empty() && !self.elect_leader() {
-            tracing::info!(group = %self.id, "no member has joined again; waiting for their sessions to end");
+            tracing::info!(group = ?self.id, "no member has joined again; waiting for their sessions to end");
             return self.wait_for_joins(turn);
         }
         self.generation = self.generation.wrapping_add(1).max(0);
@@ -137,7 +137,7 @@ impl ClassicGroup {
         self.unsynced.clear();
         if self.members.is_empty() {
             self.enter(State::Empty, turn);
-            tracing::info!(group = %self.id, generation = self.generation, "the group is empty");
+            tracing::info!(group = ?self.id, generation = self.generation, "the group is empty");
             let value = self.current_value();
             self.store(value, turn);
         } else {
@@ -161,7 +161,7 @@ impl ClassicGroup {
     }
 
     fn begin_generation(&mut self, turn: &mut Turn) {
-        tracing::info!(group = %self.id, generation = self.generation, members = self.members.len(),
+        tracing::info!(group = ?self.id, generation = self.generation, members = self.members.len(),
             "a new generation");
         for id in self.members.ids() {
             if let Some(waiting) = self.members.take_join(&id) {

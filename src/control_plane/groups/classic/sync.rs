@@ -91,7 +91,7 @@ impl ClassicGroup {
         }
         let value = self.current_value();
         if record::value_bytes(&value) > GROUP_VALUE_BYTES_MAX {
-            tracing::warn!(group = %self.id, members = self.members.len(),
+            tracing::warn!(group = ?self.id, members = self.members.len(),
                 "a group's metadata and assignment are too large to be stored");
             self.reset_assignment(ErrorCode::UnknownServerError, turn);
             return self.prepare_rebalance(Reason::ours("the assignment is too large"), turn);
