@@ -183,7 +183,9 @@ impl Members {
         let (member, waiting) = self.by_id.remove(id)?;
         self.count_out(&member);
         self.joining -= usize::from(waiting.join.is_some());
-        if let Some(instance) = &member.instance_id {
+        if let Some(instance) = &member.instance_id
+            && self.statics.get(instance) == Some(&member.id)
+        {
             self.statics.remove(instance);
         }
         Some(Removed { member, join: waiting.join, sync: waiting.sync })

@@ -21,6 +21,8 @@ mod members;
 mod rebalance;
 pub mod record;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use join::refuse_join;
 pub use leave::{leave_in_vain, leaving};

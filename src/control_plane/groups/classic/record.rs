@@ -86,9 +86,18 @@ impl ClassicGroup {
         }
         for member in &value.members {
             loaded.protocol_type = Some(value.protocol_type.clone());
-            loaded.members.add(loaded_member(&value, member), None);
+            let member = loaded_member(&value, member);
+            // Nobody writes a member twice; of one that is, the last is taken.
+            let holder = member.instance_id.as_deref().and_then(|it| loaded.members.static_id(it));
+            if let Some(holder) = holder.cloned() {
+                loaded.members.remove(&holder);
+            }
+            loaded.members.remove(&member.id);
+            loaded.members.add(member, None);
         }
-        loaded.leader = value.leader.clone().or_else(|| loaded.members.first_id());
+        let is_member = |leader: &Str| loaded.members.contains(leader);
+        let leader = value.leader.clone().filter(is_member);
+        loaded.leader = leader.or_else(|| loaded.members.first_id());
         if !loaded.members.is_empty() {
             loaded.state = State::Stable;
         }
