@@ -182,7 +182,12 @@ impl FoundTopic {
         if name == OFFSETS_TOPIC {
             tracing::info!(topic_id = %id, partitions = adopted,
                 "adopted the consumer groups and offsets of Apache Kafka");
-            return Some(Record::Created { id, name, partitions, overrides: offsets_topic_overrides() });
+            return Some(Record::Created {
+                id,
+                name,
+                partitions,
+                overrides: offsets_topic_overrides(),
+            });
         }
         tracing::info!(topic = %name, topic_id = %id, partitions = adopted,
             "adopted a topic of Apache Kafka, with retention.ms=-1 until it is set");
