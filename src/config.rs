@@ -67,7 +67,8 @@ impl Key {
 
 /// Every key there is, the top level first, in the order of declaration.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    Config::KEYS.iter().chain(LogConfig::KEYS).chain(LoggingConfig::KEYS)
+    let tables = Config::KEYS.iter().chain(LogConfig::KEYS).chain(GroupsConfig::KEYS);
+    tables.chain(LoggingConfig::KEYS)
 }
 
 /// Declares a table of the configuration: the struct, its defaults, and its keys.
@@ -120,7 +121,7 @@ macro_rules! table {
 
 table! {
     /// The whole configuration of a broker process.
-    pub struct Config "" [] { pub log: LogConfig, pub logging: LoggingConfig, }
+    pub struct Config "" [] { pub log: LogConfig, pub groups: GroupsConfig, pub logging: LoggingConfig, }
 
     /// Directory of all data. Made if missing; one broker at a time may use it.
     data_dir: PathBuf = PathBuf::from("./data"), form::path();
@@ -266,6 +267,48 @@ table! {
 }
 
 table! {
+    /// Consumer groups and their committed offsets.
+    pub struct GroupsConfig "groups" [.groups] { }
+
+    /// Partitions of the topic that keeps groups and offsets, when it is made
+    /// (offsets.topic.num.partitions).
+    offsets_topic_partitions: u32 = 50, count(1, limits::TOPIC_PARTITIONS_MAX as u32);
+
+    /// A committed offset is forgotten when its group has been without members for this long
+    /// (offsets.retention.minutes).
+    offsets_retention_ms: Duration = WEEK, duration(60_000, DURATION_MS_MAX);
+
+    /// How often offsets to forget are looked for (offsets.retention.check.interval.ms).
+    offsets_retention_check_ms: Duration = Duration::from_mins(10), duration(1, DURATION_MS_MAX);
+
+    /// Longest text that a client may keep with an offset (offset.metadata.max.bytes); a longer one is
+    /// OFFSET_METADATA_TOO_LARGE.
+    offset_metadata_bytes_max: usize = 4096, bytes(0, limits::STRING_BYTES_MAX);
+
+    /// How long an empty group waits for more members after its first (group.initial.rebalance.delay.ms).
+    initial_rebalance_delay_ms: Duration = Duration::from_secs(3), duration(0, DURATION_MS_MAX);
+
+    /// Shortest time without a heartbeat that a member may choose (group.min.session.timeout.ms).
+    session_timeout_ms_min: Duration = Duration::from_secs(6), duration(1, i32::MAX as u64);
+
+    /// Longest such time (group.max.session.timeout.ms).
+    session_timeout_ms_max: Duration = Duration::from_mins(30), duration(1, i32::MAX as u64);
+
+    /// Members of a classic group at most (group.max.size); one more is GROUP_MAX_SIZE_REACHED.
+    members_max: usize = i32::MAX as usize, count(1, i32::MAX as usize);
+
+    /// A member of a consumer group (KIP-848) without a heartbeat for this long is removed
+    /// (group.consumer.session.timeout.ms).
+    consumer_session_timeout_ms: Duration = Duration::from_secs(45), duration(1, i32::MAX as u64);
+
+    /// How often members of a consumer group are told to send one (group.consumer.heartbeat.interval.ms).
+    consumer_heartbeat_interval_ms: Duration = Duration::from_secs(5), duration(1, i32::MAX as u64);
+
+    /// Members of a consumer group at most (group.consumer.max.size); one more is GROUP_MAX_SIZE_REACHED.
+    consumer_members_max: usize = i32::MAX as usize, count(1, i32::MAX as usize);
+}
+
+table! {
     /// What the process says about itself, on stderr. (`log` is the records' log.)
     pub struct LoggingConfig "logging" [.logging] { }
 
@@ -387,6 +430,14 @@ impl Config {
                 "memory_per_shard_bytes",
                 format!("request_bytes_max needs it to be {least} or more"),
             ));
+        }
+        if self.groups.session_timeout_ms_min > self.groups.session_timeout_ms_max {
+            let reason = "it is longer than groups.session_timeout_ms_max".to_string();
+            found.push(("groups.session_timeout_ms_min", reason));
+        }
+        if self.groups.consumer_heartbeat_interval_ms >= self.groups.consumer_session_timeout_ms {
+            let reason = "groups.consumer_session_timeout_ms needs to be longer".to_string();
+            found.push(("groups.consumer_heartbeat_interval_ms", reason));
         }
         found
     }

@@ -151,6 +151,17 @@ pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 /// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
+/// Largest value of a classic group's record: what fits a batch of Kafka's default size, with room for the key.
+/// Beyond it the group has no assignment: its members' SyncGroup is UNKNOWN_SERVER_ERROR, as Kafka answers.
+pub const GROUP_VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX_DEFAULT - 2 * STRING_BYTES_MAX;
+
+/// Member ids that one classic group has given and nobody has joined with yet (KIP-394). At it, a join without
+/// a member id is GROUP_MAX_SIZE_REACHED.
+pub const PENDING_MEMBERS_MAX: usize = 10_000;
+
+/// How long a new member's JoinGroup may wait, as Kafka has it. At it, the member is removed and joins again.
+pub const NEW_MEMBER_JOIN_MAX: Duration = Duration::from_mins(5);
+
 /// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots. At it, and
 /// at their share of the shard's memory, those are evicted that are not used any more; where there are
 /// none, a fetch is answered without a session.
@@ -167,6 +178,20 @@ pub const ARRIVING_SIXTEENTHS: usize = 8;
 pub const PENDING_SIXTEENTHS: usize = 4;
 pub const ANSWERS_SIXTEENTHS: usize = 3;
 pub const SESSIONS_SIXTEENTHS: usize = 1;
+
+/// Bytes that the groups of one core hold in memory, with their offsets. At it, members that would join are
+/// told GROUP_MAX_SIZE_REACHED and offsets are INVALID_COMMIT_OFFSET_SIZE; what is there goes on.
+pub const GROUPS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What the metadata of a member may take that joins again while groups hold `GROUPS_BYTES_MAX`. A larger one is
+/// told the same as a new member.
+pub const MEMBER_BYTES_MAX_WHEN_FULL: usize = 64 * 1024;
+
+/// Timers of groups that one turn of a coordinator takes; more are due in the next.
+pub const GROUP_TIMERS_PER_TURN_MAX: usize = 256;
+
+/// Groups that one request works on at once, of those that it names; others wait their turn.
+pub const GROUPS_PER_REQUEST_AT_ONCE: usize = 64;
 
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Broker, counted};
@@ -220,4 +220,80 @@ fn a_second_broker_on_the_same_data_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("is in use by another corelog"), "{said}");
     broker.stop();
+}
+
+/// A member of a group that reads the topic and commits what it read.
+fn member(broker: &str, group: &str) -> BaseConsumer {
+    let consumer: BaseConsumer = client(broker)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", "6000")
+        .create()
+        .unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    consumer
+}
+
+/// Has members read until `enough`; what each read.
+fn read_together(
+    members: &[BaseConsumer],
+    mut enough: impl FnMut(&[BTreeSet<String>]) -> bool,
+) -> Vec<BTreeSet<String>> {
+    let mut read = vec![BTreeSet::new(); members.len()];
+    let start = Instant::now();
+    while !enough(&read) {
+        assert!(start.elapsed() < WAIT, "{:?}", read.iter().map(BTreeSet::len).collect::<Vec<_>>());
+        for (member, read) in members.iter().zip(&mut read) {
+            match member.poll(Duration::from_millis(20)) {
+                Some(Ok(message)) => {
+                    read.insert(String::from_utf8(message.payload().unwrap().to_vec()).unwrap());
+                }
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+    }
+    read
+}
+
+#[test]
+fn a_group_shares_a_topic_commits_and_goes_on_after_kill_9() {
+    for endpoints in ["per-core", "shared"] {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["--cpus", "0,1", "--endpoints", endpoints];
+        let broker = Broker::start(directory.path(), &arguments);
+        create_topic(&broker.bootstrap(), "t");
+        let (producer, _) = producer(&broker.bootstrap(), "none", true);
+        send(&producer, "t", values(0, 1000, 40));
+        producer.flush(WAIT).unwrap();
+        let members = [member(&broker.bootstrap(), "g"), member(&broker.bootstrap(), "g")];
+        let share = |member: &BaseConsumer| member.assignment().unwrap().count();
+        read_together(&members, |_| members.iter().all(|member| share(member) == 2));
+        send(&producer, "t", values(1000, 2000, 40));
+        producer.flush(WAIT).unwrap();
+        let new = |values: &BTreeSet<String>| {
+            let number = |value: &String| value.split('-').nth(1).unwrap().parse::<u32>().unwrap();
+            values.iter().filter(|value| number(value) >= 1000).count()
+        };
+        let read = read_together(&members, |read| read.iter().map(new).sum::<usize>() >= 1000);
+        assert!(read.iter().all(|read| new(read) > 0), "both have a share");
+        assert_eq!(read.iter().map(new).sum::<usize>(), 1000, "no record has two readers");
+        for member in &members {
+            member.commit_consumer_state(rdkafka::consumer::CommitMode::Sync).unwrap();
+        }
+        broker.kill();
+        drop(members);
+        drop(producer);
+        let broker = Broker::start(directory.path(), &["--cpus", "0"]);
+        let (producer, _) = self::producer(&broker.bootstrap(), "none", true);
+        send(&producer, "t", values(2000, 2100, 40));
+        producer.flush(WAIT).unwrap();
+        let members = [member(&broker.bootstrap(), "g")];
+        let read = read_together(&members, |read| read[0].len() >= 100);
+        let expected: BTreeSet<String> = values(2000, 2100, 40).collect();
+        assert_eq!(read[0], expected, "reading goes on where it was committed");
+        drop(members);
+        broker.stop();
+    }
 }

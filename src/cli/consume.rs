@@ -1,7 +1,10 @@
 //! `corelog consume`: records become lines.
 
+mod member;
+
 use super::connect::Connect;
 use super::output::{self, Failure, Stdout, buffered_stdout};
+use super::place::{Place, parse_place};
 use super::produce::{Separator, parse_separator};
 use super::{json, moment};
 use crate::client::{
@@ -16,14 +19,15 @@ use std::io::{self, Write};
 /// Consume records and print them.
 ///
 /// Start the beginning to the end as it is now, unless told otherwise; records of one partition come in their
-/// order. Offsets are not committed anywhere.
+/// order. Offsets are committed only with --group.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   corelog consume numbers | tail -1
   corelog consume flights --from 2013-07-01 --count 1
   corelog consume flights --last 10 --follow
   corelog consume flights --print partition,offset,timestamp,key,value
-  corelog consume flights --format json --partition 0,3")]
+  corelog consume flights --format json --partition 0,3
+  corelog consume flights --group billing --follow")]
 pub struct Consume {
     topic: String,
 
@@ -32,8 +36,8 @@ pub struct Consume {
 
     /// Where to begin: beginning, end, an offset (@5), or a time (2013-07-01, 2013-07-01T12:30:00Z,
     /// milliseconds since 1970, -15m for fifteen minutes ago): the first record of that time or later.
-    #[arg(long, value_name = "PLACE", default_value = "beginning", value_parser = parse_from, allow_hyphen_values = true)]
-    from: Start,
+    #[arg(long, value_name = "PLACE", default_value = "beginning", value_parser = parse_place, allow_hyphen_values = true)]
+    from: Place,
 
     /// Print only the last so many records there are, the oldest first.
     #[arg(long, value_name = "COUNT", conflicts_with = "from", value_parser = clap::value_parser!(u64).range(1..=LAST_MAX))]
@@ -46,6 +50,12 @@ pub struct Consume {
     /// Stop after so many records.
     #[arg(short = 'n', long)]
     count: Option<u64>,
+
+    /// Read as a member of this consumer group: partitions are shared with its other members, what was printed
+    /// is committed, and --from holds only where the group has committed nothing. Without --follow, up to the
+    /// end as it is when a partition is assigned.
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["last", "partition"])]
+    group: Option<String>,
 
     /// Only these partitions.
     #[arg(short, long, value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
@@ -104,28 +114,6 @@ enum Field {
     Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Beginning,
-    End,
-    Offset(Offset),
-    Time(Timestamp),
-}
-
-fn parse_from(text: &str) -> Result<Start, String> {
-    match (text, text.strip_prefix('@')) {
-        ("beginning", _) => Ok(Start::Beginning),
-        ("end", _) => Ok(Start::End),
-        (_, Some(offset)) => {
-            let offset = offset.parse().ok().filter(|offset| *offset >= 0);
-            offset
-                .map(|offset| Start::Offset(Offset(offset)))
-                .ok_or("an offset is @0 or more".into())
-        }
-        (text, None) => moment::parse(text).map(Start::Time),
-    }
-}
-
 /// Where each partition is read from and, unless followed, to.
 type Ranges = BTreeMap<TopicPartition, (Offset, Offset)>;
 
@@ -139,6 +127,9 @@ impl Consume {
     }
 
     async fn consume(&self, client: &Client) -> Result<(), Failure> {
+        if let Some(group) = &self.group {
+            return self.consume_as_member(client, group).await;
+        }
         let ranges = self.ranges(client).await?;
         let mut run = Run::new(self, client, ranges);
         if let Some(last) = self.last {
@@ -168,7 +159,7 @@ impl Consume {
         let chosen: Vec<TopicPartition> = chosen.into_iter().map(at).collect();
         let ends = client.list_offsets(&chosen, OffsetQuery::Latest).await?;
         let starts = match self.from {
-            Start::Time(time) => client.list_offsets(&chosen, OffsetQuery::At(time)).await?,
+            Place::Time(time) => client.list_offsets(&chosen, OffsetQuery::At(time)).await?,
             _ => client.list_offsets(&chosen, OffsetQuery::Earliest).await?,
         };
         let find = |offsets: &HashMap<TopicPartition, Option<Offset>>, at: &TopicPartition| {
@@ -180,9 +171,9 @@ impl Consume {
             let first = find(&starts, &partition).unwrap_or(end);
             let start = match (self.last, self.from) {
                 (Some(last), _) => first.max(Offset(end.0.saturating_sub_unsigned(last))),
-                (None, Start::End) => end,
-                (None, Start::Offset(offset)) => offset.max(first),
-                (None, Start::Beginning | Start::Time(_)) => first,
+                (None, Place::End) => end,
+                (None, Place::Offset(offset)) => offset.max(first),
+                (None, Place::Beginning | Place::Time(_)) => first,
             };
             (partition, (start, end))
         });
@@ -276,11 +267,11 @@ impl<'a> Run<'a> {
         while self.left > 0 && !self.fetcher.is_idle() {
             let fetched = self.fetcher.next().await?;
             let end = if follow { None } else { Some(self.ranges[&fetched.partition].1) };
-            for (partition, record) in self.records(&fetched, end)? {
+            for record in self.records(&fetched, end)? {
                 if self.left == 0 {
                     break;
                 }
-                self.consume.write_record(&mut self.out, &partition, &record)?;
+                self.consume.write_record(&mut self.out, &fetched.partition, &record)?;
                 self.left -= 1;
                 bar.inc(1);
             }
@@ -302,9 +293,10 @@ impl<'a> Run<'a> {
         while !self.fetcher.is_idle() {
             let fetched = self.fetcher.next().await?;
             let end = self.ranges[&fetched.partition].1;
-            for (partition, record) in self.records(&fetched, Some(end))? {
+            for record in self.records(&fetched, Some(end))? {
+                let partition = &fetched.partition;
                 let place = (record.timestamp, partition.partition, record.offset);
-                kept.insert(place, (partition, record));
+                kept.insert(place, (partition.clone(), record));
                 if kept.len() > last {
                     kept.pop_first();
                 }
@@ -322,27 +314,9 @@ impl<'a> Run<'a> {
     }
 
     /// The records of what was fetched that lie in the range; a partition whose end is reached is left.
-    fn records(
-        &mut self,
-        fetched: &Fetched,
-        end: Option<Offset>,
-    ) -> Result<Vec<(TopicPartition, Record)>, Failure> {
-        let mut found = Vec::new();
-        let is_wanted = |record: &Record| {
-            record.offset >= fetched.from && end.is_none_or(|end| record.offset < end)
-        };
-        for (header, batch) in fetched.batches.iter().filter(|(header, _)| !header.is_control()) {
-            let fault = |error| {
-                let (partition, offset) = (&fetched.partition, header.base_offset);
-                Failure::failed(format!("{partition}, batch at offset {offset}: {error}"))
-            };
-            for record in records(header, batch).map_err(fault)? {
-                let record = record.map_err(fault)?;
-                if is_wanted(&record) {
-                    found.push((fetched.partition.clone(), record));
-                }
-            }
-        }
+    fn records(&mut self, fetched: &Fetched, end: Option<Offset>) -> Result<Vec<Record>, Failure> {
+        let mut found = records_of(fetched)?;
+        found.retain(|record| end.is_none_or(|end| record.offset < end));
         let reached = fetched.batches.last().map(|(header, _)| header.next_offset());
         if reached.zip(end).is_some_and(|(reached, end)| reached >= end) {
             self.fetcher.unassign(&fetched.partition);
@@ -351,18 +325,20 @@ impl<'a> Run<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_to_begin_are_read_as_written() {
-        assert_eq!(parse_from("beginning"), Ok(Start::Beginning));
-        assert_eq!(parse_from("end"), Ok(Start::End));
-        assert_eq!(parse_from("@0"), Ok(Start::Offset(Offset(0))));
-        assert_eq!(parse_from("2013-07-01"), Ok(Start::Time(Timestamp(1_372_636_800_000))));
-        assert!(matches!(parse_from("-1h"), Ok(Start::Time(_))));
-        assert!(parse_from("@-1").is_err());
-        assert!(parse_from("start").is_err());
+/// The records of what was fetched, from the position that was asked for.
+fn records_of(fetched: &Fetched) -> Result<Vec<Record>, Failure> {
+    let mut found = Vec::new();
+    for (header, batch) in fetched.batches.iter().filter(|(header, _)| !header.is_control()) {
+        let fault = |error| {
+            let (partition, offset) = (&fetched.partition, header.base_offset);
+            Failure::failed(format!("{partition}, batch at offset {offset}: {error}"))
+        };
+        for record in records(header, batch).map_err(fault)? {
+            let record = record.map_err(fault)?;
+            if record.offset >= fetched.from {
+                found.push(record);
+            }
+        }
     }
+    Ok(found)
 }

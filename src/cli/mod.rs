@@ -10,11 +10,13 @@ mod consume;
 mod data;
 mod doctor;
 mod dump;
+mod group;
 mod input;
 mod json;
 mod logging;
 mod moment;
 mod output;
+mod place;
 mod produce;
 mod repair;
 mod serve;
@@ -43,6 +45,7 @@ enum Command {
     Topic(topic::Topic),
     Produce(Box<produce::Produce>),
     Consume(Box<consume::Consume>),
+    Group(Box<group::Group>),
     Cluster(cluster::Cluster),
     Dump(dump::Dump),
     Doctor(doctor::Doctor),
@@ -77,6 +80,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Command::Topic(topic) => topic.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
+        Command::Group(group) => group.run(),
         Command::Cluster(cluster) => cluster.run(),
         Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),

@@ -145,6 +145,7 @@ impl clap::Args for KeyFlags {
 fn heading(table: &str) -> &'static str {
     match table {
         "log" => "Defaults of topics",
+        "groups" => "Consumer groups",
         "logging" => "Logging of the process",
         _ => "Settings of the broker",
     }

@@ -128,13 +128,31 @@ impl Fetcher {
     /// What no retry mends. A partition whose leader moves, or a broker that goes away, is retried.
     pub async fn next(&mut self) -> Result<Fetched, ClientError> {
         loop {
-            if let Some(fetched) = self.ready.pop_front() {
+            if let Some(fetched) = self.next_by(Instant(u64::MAX)).await? {
                 return Ok(fetched);
             }
+        }
+    }
+
+    /// The same, or None when nothing has come until then. Fetches on their way go on.
+    ///
+    /// # Errors
+    /// As `next`.
+    pub async fn next_by(&mut self, deadline: Instant) -> Result<Option<Fetched>, ClientError> {
+        loop {
+            if let Some(fetched) = self.ready.pop_front() {
+                return Ok(Some(fetched));
+            }
+            let left = deadline.since(runtime::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
             self.start().await?;
-            match self.running.next().await {
-                Some(answer) => self.take(answer).await?,
-                None => runtime::sleep(self.client.options().retry_pause).await,
+            let pause = self.client.options().retry_pause;
+            if self.running.is_empty() {
+                runtime::sleep(pause.min(left)).await;
+            } else if let Some(Some(answer)) = runtime::timeout(left, self.running.next()).await {
+                self.take(answer).await?;
             }
         }
     }

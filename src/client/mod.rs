@@ -8,6 +8,8 @@ mod cluster;
 mod connection;
 mod error;
 mod fetcher;
+mod group_consumer;
+mod groups;
 mod offsets;
 mod produce_request;
 mod producer;
@@ -19,6 +21,8 @@ pub use cluster::{Address, Broker, Client, ClientOptions, Metadata, Partition, T
 pub use connection::Connection;
 pub use error::ClientError;
 pub use fetcher::{Fetched, Fetcher, FetcherOptions, OutOfRange};
+pub use group_consumer::GroupConsumer;
+pub use groups::{Committed, Group, GroupMember, ListedGroup, Membership};
 pub use offsets::OffsetQuery;
 pub use produce_request::{Acknowledged, ProduceAnswer};
 pub use producer::{Acks, Delivered, Delivery, Message, Producer, ProducerOptions, partitioner};

@@ -12,6 +12,7 @@ mod last_segment;
 
 use super::configs::Overrides;
 use super::controller::StartError;
+use super::groups::route::{OFFSETS_TOPIC, offsets_topic_overrides};
 use super::metadata_log::MetadataLogError;
 use super::record::Record;
 use super::state::State;
@@ -177,6 +178,17 @@ impl FoundTopic {
         if partitions.is_empty() {
             return None;
         }
+        let name = name.clone();
+        if name == OFFSETS_TOPIC {
+            tracing::info!(topic_id = %id, partitions = adopted,
+                "adopted the consumer groups and offsets of Apache Kafka");
+            return Some(Record::Created {
+                id,
+                name,
+                partitions,
+                overrides: offsets_topic_overrides(),
+            });
+        }
         tracing::info!(topic = %name, topic_id = %id, partitions = adopted,
             "adopted a topic of Apache Kafka, with retention.ms=-1 until it is set");
         if self.is_transactional {
@@ -185,7 +197,7 @@ impl FoundTopic {
                  committed, those of aborted and unfinished transactions too");
         }
         let overrides: Overrides = [("retention.ms".to_string(), "-1".to_string())].into();
-        Some(Record::Created { id, name: name.clone(), partitions, overrides })
+        Some(Record::Created { id, name, partitions, overrides })
     }
 }
 
@@ -207,7 +219,7 @@ fn producer_ids_from(next: i64) -> i64 {
     least.saturating_add(step / PRODUCER_ID_BLOCK * PRODUCER_ID_BLOCK)
 }
 
-/// `<topic>-<n>`; none for anything else, and for Kafka's own topics.
+/// `<topic>-<n>`; none for anything else, and for Kafka's own topics but that of groups.
 pub(super) fn folder_of(entry: DirectoryEntry) -> Option<Folder> {
     let (topic, index) = entry.name.rsplit_once('-')?;
     let digits = index.bytes().all(|byte| byte.is_ascii_digit());
@@ -215,7 +227,8 @@ pub(super) fn folder_of(entry: DirectoryEntry) -> Option<Folder> {
     if !entry.is_directory || topic_name::check(topic).is_err() {
         return None;
     }
-    if topic_name::is_internal(topic) || topic_name::is_reserved(topic) {
+    let is_foreign = topic_name::is_internal(topic) && topic != OFFSETS_TOPIC;
+    if is_foreign || topic_name::is_reserved(topic) {
         tracing::info!(folder = %entry.name, "not adopted: Kafka's own topic");
         return None;
     }

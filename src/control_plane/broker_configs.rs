@@ -2,7 +2,6 @@
 //! Pure.
 
 use super::configs::Source;
-use super::groups::turn::GroupConfig;
 use crate::config::{Config, HostPort, LogConfig};
 use crate::limits::DESCRIBED_PARTITIONS_MAX;
 use std::time::Duration;
@@ -67,11 +66,6 @@ fn advertised(config: &Config) -> String {
     format!("PLAINTEXT://{}", HostPort::new(host, port))
 }
 
-/// What holds for groups is not the operator's choice yet.
-fn groups() -> GroupConfig {
-    GroupConfig::default()
-}
-
 macro_rules! broker_keys {
     ($($name:literal, $kind:ident, $value:expr, $doc:literal;)*) => {
         /// All keys, by name.
@@ -120,32 +114,34 @@ broker_keys! {
         "Most bytes that one fetch answers with.";
     "group.consumer.assignment.interval.ms", Int, |_| Some("1000".into()),
         "No effect yet: least time between two assignments of a consumer group.";
-    "group.consumer.heartbeat.interval.ms", Int, |_| Some(milliseconds(groups().consumer_heartbeat_interval)),
-        "How often the members of a consumer group are asked to say that they are there.";
+    "group.consumer.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms)),
+        "How often members of a consumer group are told to send a heartbeat.";
     "group.consumer.max.assignment.interval.ms", Int, |_| Some("15000".into()),
         "Most that a group may set.";
     "group.consumer.max.heartbeat.interval.ms", Int, |_| Some("15000".into()),
         "Most that a group may set.";
     "group.consumer.max.session.timeout.ms", Int, |_| Some("60000".into()),
         "Most that a group may set.";
-    "group.consumer.max.size", Int, |_| Some(groups().consumer_members_max.to_string()),
-        "Members of a consumer group.";
+    "group.consumer.max.size", Int, |c| Some(c.groups.consumer_members_max.to_string()),
+        "Members of a consumer group at most.";
     "group.consumer.min.assignment.interval.ms", Int, |_| Some("0".into()),
         "Least that a group may set.";
     "group.consumer.min.heartbeat.interval.ms", Int, |_| Some("5000".into()),
         "Least that a group may set.";
     "group.consumer.min.session.timeout.ms", Int, |_| Some("45000".into()),
         "Least that a group may set.";
-    "group.consumer.session.timeout.ms", Int, |_| Some(milliseconds(groups().consumer_session_timeout)),
-        "A member of a consumer group that says nothing for this long is removed.";
-    "group.initial.rebalance.delay.ms", Int, |_| Some(milliseconds(groups().initial_rebalance_delay)),
-        "How long a new classic group waits for more members.";
-    "group.max.session.timeout.ms", Int, |_| Some(milliseconds(groups().session_timeout_max)),
-        "Longest session of a classic group's member.";
-    "group.max.size", Int, |_| Some(groups().members_max.to_string()),
-        "Members of a classic group.";
-    "group.min.session.timeout.ms", Int, |_| Some(milliseconds(groups().session_timeout_min)),
-        "Shortest session of a classic group's member.";
+    "group.consumer.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms)),
+        "A member of a consumer group without a heartbeat for this long is removed.";
+    "group.coordinator.rebalance.protocols", List, |_| Some("classic,consumer".into()),
+        "The protocols of groups.";
+    "group.initial.rebalance.delay.ms", Int, |c| Some(milliseconds(c.groups.initial_rebalance_delay_ms)),
+        "How long an empty group waits for more members after its first.";
+    "group.max.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.session_timeout_ms_max)),
+        "Longest time without a heartbeat that a member may choose.";
+    "group.max.size", Int, |c| Some(c.groups.members_max.to_string()),
+        "Members of a classic group at most.";
+    "group.min.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.session_timeout_ms_min)),
+        "Shortest time without a heartbeat that a member may choose.";
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
     "log.cleaner.delete.retention.ms", Long, |_| Some("86400000".into()),
@@ -216,12 +212,18 @@ broker_keys! {
         "Number of this host.";
     "num.partitions", Int, |c| Some(c.num_partitions.to_string()),
         "Partitions of a topic whose creator does not say.";
-    "offset.metadata.max.bytes", Int, |_| Some(groups().offset_metadata_bytes_max.to_string()),
-        "Longest note that a committed offset may carry.";
-    "offsets.retention.check.interval.ms", Long, |_| Some(milliseconds(groups().offsets_retention_check)),
-        "How often committed offsets are looked through for those that expired.";
-    "offsets.retention.minutes", Int, |_| Some((groups().offsets_retention.as_secs() / 60).to_string()),
-        "Committed offsets of a group without members are kept for this long.";
+    "offset.metadata.max.bytes", Int, |c| Some(c.groups.offset_metadata_bytes_max.to_string()),
+        "Longest text that a client may keep with an offset.";
+    "offsets.retention.check.interval.ms", Long, |c| Some(milliseconds(c.groups.offsets_retention_check_ms)),
+        "How often offsets to forget are looked for.";
+    "offsets.retention.minutes", Int, |c| Some((c.groups.offsets_retention_ms.as_secs() / 60).to_string()),
+        "An offset is forgotten when its group has been without members for this long.";
+    "offsets.topic.num.partitions", Int, |c| Some(c.groups.offsets_topic_partitions.to_string()),
+        "Partitions of the topic that keeps groups and offsets.";
+    "offsets.topic.replication.factor", Int, |_| Some("1".into()),
+        "There is one replica.";
+    "offsets.topic.segment.bytes", Int, |_| Some("104857600".into()),
+        "A segment of that topic is sealed at this size.";
     "producer.id.expiration.ms", Int, |c| Some(milliseconds(c.producer_id_expiration_ms)),
         "An idempotent producer that was silent for this long is forgotten.";
     "quota.window.size.seconds", Int, |_| Some("1".into()),

@@ -4,6 +4,7 @@ use super::ControlPlane;
 use super::configs;
 use super::create_topics;
 use super::partitions::{BoundsByPartition, code_of, locate};
+use super::topic_name;
 use crate::limits::DELETE_RECORDS_MAX;
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::shard::image::MetadataImage;
@@ -64,6 +65,9 @@ async fn raise(
     bounds: &BoundsByPartition,
 ) -> Result<Offset, ErrorCode> {
     let located = locate(image, topic, asked.partition_index)?;
+    if topic_name::is_internal(topic) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     let policy =
         configs::value_of(&located.topic.overrides, &control_plane.config, "cleanup.policy");
     if !configs::elements(&policy).any(|policy| policy == "delete") {

@@ -49,9 +49,12 @@ pub mod topic_name;
 pub use controller::{Controller, StartError};
 pub use endpoints::{Broker, Endpoints};
 
+use groups::{Caller, CoordinatorsHere};
+
 use crate::config::Config;
 use crate::limits::CONTROL_REQUEST_BYTES_MAX;
 use crate::shard::Shard;
+use crate::shard::coordinators::Coordinators;
 use crate::shard::quotas::Meter;
 use crate::wire::{
     ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, Throttled, WireError, encode_response,
@@ -62,6 +65,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,7 @@ pub struct ControlPlane {
     pub shard: Rc<Shard>,
     pub config: Arc<Config>,
     pub endpoints: Arc<Endpoints>,
+    pub groups: CoordinatorsHere,
     /// Given to this shard and not yet to a client.
     producer_ids: RefCell<Range<i64>>,
 }
@@ -86,7 +91,19 @@ impl ControlPlane {
         config: Arc<Config>,
         endpoints: Arc<Endpoints>,
     ) -> Rc<ControlPlane> {
-        Rc::new(ControlPlane { shard, config, endpoints, producer_ids: RefCell::new(0..0) })
+        let groups = CoordinatorsHere::new(&config);
+        let producer_ids = RefCell::new(0..0);
+        let plane = Rc::new(ControlPlane { shard, config, endpoints, groups, producer_ids });
+        let coordinators: Rc<dyn Coordinators> = plane.clone();
+        plane.shard.set_coordinators(Rc::downgrade(&coordinators));
+        // The facts may have been there before.
+        coordinators.installed();
+        plane
+    }
+
+    /// The broker stops: groups are served no more, and those who wait for one are told so.
+    pub async fn leave_groups(&self, limit: Duration) {
+        self.groups.end(limit).await;
     }
 
     /// Answers any request but Produce and Fetch with a whole response frame.
@@ -110,6 +127,10 @@ impl ControlPlane {
         }
         if body.remaining() > CONTROL_REQUEST_BYTES_MAX {
             return Err(unserved(Fault::BadLength(body.remaining() as i64)));
+        }
+        if groups::is_about_groups(header.api_key) {
+            let caller = Caller { header: &header, connection, is_forwarded: false };
+            return groups::answer(&self, caller, &mut body).await;
         }
         let asked = Asked { header: &header, body: &mut body, meter };
         let plane = &*self;

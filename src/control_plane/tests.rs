@@ -596,7 +596,7 @@ fn what_cannot_be_read_or_is_not_served_closes_the_connection() {
         };
         assert!(ask(ApiKey::Metadata, 12, b"\xff").await.is_err());
         assert!(ask(ApiKey::Metadata, 99, b"").await.is_err());
-        assert!(ask(ApiKey::JoinGroup, 0, b"").await.is_err());
+        assert!(ask(ApiKey::LeaderAndIsr, 0, b"").await.is_err());
         let longest = vec![0; CONTROL_REQUEST_BYTES_MAX].leak();
         assert!(ask(ApiKey::ApiVersions, 0, longest).await.is_ok());
         let longer = vec![0; CONTROL_REQUEST_BYTES_MAX + 1].leak();

@@ -2,6 +2,9 @@
 
 use crate::limits::TOPIC_NAME_BYTES_MAX;
 
+/// Topics of the broker itself, which clients mark as such.
+pub use crate::shard::image::is_internal;
+
 /// Checks a name as Kafka's `Topic.validate`.
 ///
 /// # Errors
@@ -35,11 +38,6 @@ pub fn has_collision_letters(name: &str) -> bool {
 /// Equal for names that differ only in '.' and '_'.
 pub fn collision_key(name: &str) -> String {
     name.replace('.', "_")
-}
-
-/// Topics of the broker itself, which clients mark as such.
-pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 /// What must not be made even by name: the controller's own log.

@@ -25,6 +25,9 @@ const ZSTD_VERSION_MIN: i16 = 7;
 /// First version that names topics by id.
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 
+/// By its client id, the one who may write to the broker's own topics, as with Kafka.
+const ADMIN_CLIENT: &str = "__admin_client";
+
 /// A partition of the request: decided, or waiting for its promise.
 enum Entry {
     Waiting(AppendTicket),
@@ -37,6 +40,8 @@ pub struct ProduceInFlight {
     acks: i16,
     correlation_id: i32,
     version: i16,
+    /// The client may write to the broker's own topics.
+    is_admin: bool,
     response: ProduceResponse,
     /// In the response's order, topic after topic.
     entries: Vec<Entry>,
@@ -59,6 +64,7 @@ pub fn dispatch(
         acks,
         correlation_id: header.correlation_id,
         version,
+        is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
         response: ProduceResponse::default(),
         entries: Vec::with_capacity(request.topic_data.len()),
         meter,
@@ -137,6 +143,9 @@ impl ProduceInFlight {
         let is_zstd = batch.get(22).is_some_and(|attributes| attributes & 0b111 == 4);
         if is_zstd && self.version < ZSTD_VERSION_MIN {
             return Err(ErrorCode::UnsupportedCompressionType);
+        }
+        if topic.is_internal() && !self.is_admin {
+            return Err(ErrorCode::InvalidTopicException);
         }
         Ok((topic, batch))
     }

@@ -143,6 +143,8 @@ impl Server {
         let all: Vec<_> = self.connections.borrow().values().cloned().collect();
         all.iter().for_each(|state| state.stop());
         let deadline = runtime::now() + grace;
+        // Members that wait for others would do so for minutes.
+        self.services.control.leave_groups(grace).await;
         while self.connection_count() > 0 && runtime::now() < deadline {
             runtime::sleep(Duration::from_millis(5)).await;
         }

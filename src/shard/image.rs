@@ -30,10 +30,21 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// See `is_internal`.
+    pub fn is_internal(&self) -> bool {
+        // The letters that all of them begin with are asked first: this is on the way of every record.
+        self.name.starts_with("__") && is_internal(&self.name)
+    }
+
     /// The place of a partition; `None` when there is no such partition.
     pub fn partition(&self, index: i32) -> Option<&PartitionPlace> {
         self.partitions.get(usize::try_from(index).ok()?)
     }
+}
+
+/// Whether a topic is the broker's own, so that clients may read it and not write to it.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 /// All topics, and what is set for groups and clients, at one moment.

@@ -5,11 +5,12 @@
 //! - `opening`: partitions that a start has not opened yet
 //! - `scrape`: what is read of a shard for the admin port
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
-//! - `mailbox`: the only hop between cores; `request`, `control`: what it carries
+//! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
 //!   through the mailbox, and the caller cannot tell the difference but by time
 
 pub mod control;
+pub mod coordinators;
 pub mod image;
 mod lifecycle;
 pub mod mailbox;
@@ -26,6 +27,7 @@ use crate::log::{Partition, ShardLog};
 use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
+use coordinators::Coordinators;
 use image::MetadataImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
@@ -34,7 +36,7 @@ use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
@@ -52,6 +54,7 @@ pub struct Shard {
     quotas: Ledger,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
+    coordinators: RefCell<Option<Weak<dyn Coordinators>>>,
     pub lifecycle: Lifecycle,
     stopping: Cell<bool>,
     /// Reads what this core's connections hold; none before there is a server.
@@ -74,6 +77,7 @@ impl Shard {
             opening: Opening::default(),
             quotas: Ledger::default(),
             controller: RefCell::default(),
+            coordinators: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),
             front: RefCell::default(),
@@ -92,6 +96,14 @@ impl Shard {
     /// Says how to read what this core's connections hold.
     pub fn set_front(&self, read: ReadFront) {
         *self.front.borrow_mut() = Some(read);
+    }
+
+    pub fn set_coordinators(&self, coordinators: Weak<dyn Coordinators>) {
+        *self.coordinators.borrow_mut() = Some(coordinators);
+    }
+
+    fn coordinators(&self) -> Option<Rc<dyn Coordinators>> {
+        self.coordinators.borrow().as_ref().and_then(Weak::upgrade)
     }
 
     /// The broker is going down: what is in flight is still answered.

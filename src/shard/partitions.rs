@@ -67,6 +67,9 @@ impl Shard {
     fn show(&self, image: Arc<MetadataImage>) {
         self.quotas.install(&image.quotas);
         *self.image.borrow_mut() = image;
+        if let Some(coordinators) = self.coordinators() {
+            coordinators.installed();
+        }
     }
 
     fn is_here(&self, image: &MetadataImage, key: PartitionKey) -> bool {

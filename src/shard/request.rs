@@ -1,5 +1,6 @@
 //! What one shard may ask of another: plain values that own what they carry.
 
+use super::coordinators::GroupFrame;
 use super::image::MetadataImage;
 use super::quotas::BucketKey;
 use crate::log::{ActiveProducer, Dispatched, LogFault};
@@ -134,6 +135,8 @@ pub enum ShardRequest {
     },
     /// For the controller on shard 0.
     Control(super::control::ControlRequest),
+    /// About groups that this shard owns.
+    Group(GroupFrame),
     /// A step of the way down; answered when this shard has taken it.
     Enter(Stage),
     /// Whether clients are served here: answered at once.
@@ -157,6 +160,8 @@ pub enum ShardReply {
     HearCharges,
     Producers(Result<Vec<ActiveProducer>, PartitionError>),
     Control(super::control::ControlReply),
+    /// The response's frame; none when it cannot be given.
+    Group(Option<Bytes>),
     Enter,
     Standing {
         is_ready: bool,

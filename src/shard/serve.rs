@@ -322,6 +322,13 @@ impl Shard {
                 self.opened(key).await;
                 ShardReply::Producers(self.producers(key))
             }
+            ShardRequest::Group(asked) => {
+                let answer = self.coordinators().map(|here| here.answer(asked));
+                ShardReply::Group(match answer {
+                    Some(answer) => answer.await,
+                    None => None,
+                })
+            }
             ShardRequest::Enter(stage) => {
                 self.lifecycle.enter(stage).await;
                 ShardReply::Enter

@@ -14,6 +14,8 @@ pub mod header;
 #[macro_use]
 pub mod message;
 pub mod api;
+pub mod consumer_protocol;
+pub mod group_metadata;
 pub mod primitive;
 pub mod string;
 

@@ -1,14 +1,34 @@
 //! Consumer groups and their offsets. COLD, but for commits and heartbeats, which are plenty.
 //!
 //! A group belongs to one partition of `__consumer_offsets` (by Kafka's hash of its name) and so lives on the
-//! one core that owns this partition; a request that arrives elsewhere is forwarded there whole. What a group
-//! is, is the fold of that partition's records, in Kafka's own format.
+//! one core that owns this partition; a request that arrives elsewhere is forwarded there. What a group is, is
+//! the fold of that partition's records, in Kafka's own format.
 //!
+//! - `api`: the requests, one file for each
+//! - `route`: which core a group lives on, and the way there
+//! - `coordinator`, `load`: one partition's groups: read, served in turns, stored, written anew
+//! - `state`, `offsets`, `members`, `group`: what the groups of a partition are
 //! - `turn`: what one request or timer does, as plain data: records to store, answers to give, timers to set
 //! - `record`: what is stored
+//! - `classic`: a group by JoinGroup and SyncGroup
 //!
 //! The state machines are pure: no await, no clock, no disk. Whoever runs them applies a turn's records at
 //! once, stores them, and gives the turn's answers when everything they could have seen is durable.
 
+mod api;
+pub mod classic;
+mod coordinator;
+mod group;
+mod load;
+mod members;
+mod offsets;
 pub mod record;
+pub mod route;
+mod state;
 pub mod turn;
+
+pub use api::{answer, is_about_groups};
+pub use route::{Caller, CoordinatorsHere};
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,15 @@ apis! {
     Fetch: fetch, FetchRequest, FetchResponse;
     ListOffsets: list_offsets, ListOffsetsRequest, ListOffsetsResponse;
     Metadata: metadata, MetadataRequest, MetadataResponse;
+    OffsetCommit: offset_commit, OffsetCommitRequest, OffsetCommitResponse;
+    OffsetFetch: offset_fetch, OffsetFetchRequest, OffsetFetchResponse;
+    FindCoordinator: find_coordinator, FindCoordinatorRequest, FindCoordinatorResponse;
+    JoinGroup: join_group, JoinGroupRequest, JoinGroupResponse;
+    Heartbeat: heartbeat, HeartbeatRequest, HeartbeatResponse;
+    LeaveGroup: leave_group, LeaveGroupRequest, LeaveGroupResponse;
+    SyncGroup: sync_group, SyncGroupRequest, SyncGroupResponse;
+    DescribeGroups: describe_groups, DescribeGroupsRequest, DescribeGroupsResponse;
+    ListGroups: list_groups, ListGroupsRequest, ListGroupsResponse;
     ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse, advertised to 4;
     CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;
     DeleteTopics: delete_topics, DeleteTopicsRequest, DeleteTopicsResponse;
@@ -221,6 +230,7 @@ apis! {
         expire_delegation_token, ExpireDelegationTokenRequest, ExpireDelegationTokenResponse;
     DescribeDelegationToken:
         describe_delegation_token, DescribeDelegationTokenRequest, DescribeDelegationTokenResponse;
+    DeleteGroups: delete_groups, DeleteGroupsRequest, DeleteGroupsResponse;
     ElectLeaders: elect_leaders, ElectLeadersRequest, ElectLeadersResponse;
     IncrementalAlterConfigs:
         incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
@@ -228,6 +238,7 @@ apis! {
         alter_partition_reassignments, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
     ListPartitionReassignments:
         list_partition_reassignments, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+    OffsetDelete: offset_delete, OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeClientQuotas:
         describe_client_quotas, DescribeClientQuotasRequest, DescribeClientQuotasResponse;
     AlterClientQuotas: alter_client_quotas, AlterClientQuotasRequest, AlterClientQuotasResponse;

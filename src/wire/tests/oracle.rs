@@ -88,6 +88,20 @@ fn messages_that_change_topics_agree_with_the_oracle() {
 }
 
 #[test]
+fn messages_of_classic_groups_agree_with_the_oracle() {
+    check::<ours::JoinGroupRequest, theirs::JoinGroupRequest>(&[]);
+    check::<ours::JoinGroupResponse, theirs::JoinGroupResponse>(&[]);
+    check::<ours::SyncGroupRequest, theirs::SyncGroupRequest>(&[]);
+    check::<ours::SyncGroupResponse, theirs::SyncGroupResponse>(&[]);
+    check::<ours::HeartbeatRequest, theirs::HeartbeatRequest>(&[]);
+    check::<ours::HeartbeatResponse, theirs::HeartbeatResponse>(&[]);
+    check::<ours::LeaveGroupRequest, theirs::LeaveGroupRequest>(&[]);
+    check::<ours::LeaveGroupResponse, theirs::LeaveGroupResponse>(&[]);
+    check::<ours::DescribeGroupsRequest, theirs::DescribeGroupsRequest>(&[]);
+    check::<ours::DescribeGroupsResponse, theirs::DescribeGroupsResponse>(&[]);
+}
+
+#[test]
 fn messages_that_describe_agree_with_the_oracle() {
     // DescribeLogDirs 5 came with Kafka 4.3, after the oracle.
     check::<ours::DescribeConfigsRequest, theirs::DescribeConfigsRequest>(DROPPED_0);
@@ -160,6 +174,23 @@ fn messages_of_administration_agree_with_the_oracle() {
     check::<ours::AddRaftVoterResponse, theirs::AddRaftVoterResponse>(&[]);
     check::<ours::RemoveRaftVoterRequest, theirs::RemoveRaftVoterRequest>(&[]);
     check::<ours::RemoveRaftVoterResponse, theirs::RemoveRaftVoterResponse>(&[]);
+}
+
+#[test]
+fn messages_of_groups_and_offsets_agree_with_the_oracle() {
+    // OffsetCommit and OffsetFetch 10 came with Kafka 4.1, after the oracle.
+    check::<ours::FindCoordinatorRequest, theirs::FindCoordinatorRequest>(&[]);
+    check::<ours::FindCoordinatorResponse, theirs::FindCoordinatorResponse>(&[]);
+    check::<ours::OffsetCommitRequest, theirs::OffsetCommitRequest>(&[10]);
+    check::<ours::OffsetCommitResponse, theirs::OffsetCommitResponse>(&[10]);
+    check::<ours::OffsetFetchRequest, theirs::OffsetFetchRequest>(&[10]);
+    check::<ours::OffsetFetchResponse, theirs::OffsetFetchResponse>(&[10]);
+    check::<ours::OffsetDeleteRequest, theirs::OffsetDeleteRequest>(&[]);
+    check::<ours::OffsetDeleteResponse, theirs::OffsetDeleteResponse>(&[]);
+    check::<ours::ListGroupsRequest, theirs::ListGroupsRequest>(&[]);
+    check::<ours::ListGroupsResponse, theirs::ListGroupsResponse>(&[]);
+    check::<ours::DeleteGroupsRequest, theirs::DeleteGroupsRequest>(&[]);
+    check::<ours::DeleteGroupsResponse, theirs::DeleteGroupsResponse>(&[]);
 }
 
 #[test]

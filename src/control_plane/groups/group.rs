@@ -1,0 +1,169 @@
+//! A group, of whichever kind. Pure, on the group's core.
+
+use super::classic::{ClassicGroup, ClassicGroupValue, OffsetsExpire};
+use super::record::GroupRecord;
+use super::turn::{Timer, Turn};
+use crate::types::Timestamp;
+use crate::wire::{ErrorCode, Str};
+
+/// Who commits offsets.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetCommitter<'a> {
+    pub member_id: &'a Str,
+    pub instance_id: Option<&'a Str>,
+    /// -1 of somebody who is no member.
+    pub generation_or_epoch: i32,
+    pub version: i16,
+}
+
+/// A group.
+#[derive(Debug)]
+pub enum Group {
+    Classic(Box<ClassicGroup>),
+}
+
+fn checked(error: ErrorCode) -> Result<(), ErrorCode> {
+    if error.is_none() { Ok(()) } else { Err(error) }
+}
+
+impl Group {
+    /// One that nobody has joined yet.
+    pub fn new(name: Str, wall: Timestamp) -> Group {
+        Group::Classic(Box::new(ClassicGroup::new(name, wall)))
+    }
+
+    /// What a record of the log says that it is.
+    pub fn replay_classic(&mut self, name: &Str, value: &ClassicGroupValue) {
+        *self = Group::Classic(Box::new(ClassicGroup::from_value(name.detached(), value)));
+    }
+
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Group::Classic(_) => "classic",
+        }
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        match self {
+            Group::Classic(group) => group.state_name(),
+        }
+    }
+
+    pub fn protocol_type(&self) -> Str {
+        match self {
+            Group::Classic(group) => Str::from(group.protocol_type()),
+        }
+    }
+
+    /// It has no members.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Group::Classic(group) => group.can_be_deleted(),
+        }
+    }
+
+    pub fn is_subscribed_to(&self, topic: &Str) -> bool {
+        match self {
+            Group::Classic(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    pub fn offsets_expire(&self) -> OffsetsExpire {
+        match self {
+            Group::Classic(group) => group.offsets_expire(),
+        }
+    }
+
+    /// Memory that it holds, roughly.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Group::Classic(group) => group.bytes(),
+        }
+    }
+
+    /// What the log says of it, anew.
+    pub fn records(&self) -> Vec<GroupRecord> {
+        match self {
+            Group::Classic(group) => {
+                let value = group.value();
+                let record = |value| GroupRecord::Classic(group.id().clone(), Some(value));
+                value.map(record).into_iter().collect()
+            }
+        }
+    }
+
+    /// Whether the group takes offsets from a client; a commit counts as a heartbeat.
+    ///
+    /// # Errors
+    /// The client is no member, or not any more, or the group has others.
+    pub fn take_offset_commit(
+        &mut self,
+        committer: &OffsetCommitter<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), ErrorCode> {
+        let OffsetCommitter { member_id, instance_id, generation_or_epoch, .. } = *committer;
+        match self {
+            Group::Classic(group) => {
+                let instance = instance_id.map(Str::as_str);
+                checked(group.validate_offset_commit(member_id, instance, generation_or_epoch))?;
+                group.touch(member_id, turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether whoever asks for offsets is the member that it says it is.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_offset_fetch(
+        &self,
+        _member_id: Option<&Str>,
+        _epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        match self {
+            // As by Kafka, anybody may ask for those of a classic group.
+            Group::Classic(_) => Ok(()),
+        }
+    }
+
+    /// Whether its offsets may be removed by a client, but for topics that it is subscribed to.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn check_offset_delete(&self) -> Result<(), ErrorCode> {
+        match self {
+            Group::Classic(group) => checked(group.check_offset_delete()),
+        }
+    }
+
+    /// Whether it may be deleted.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_delete(&self) -> Result<(), ErrorCode> {
+        match self {
+            Group::Classic(group) => checked(group.check_delete()),
+        }
+    }
+
+    /// The group is being removed: its tombstones are stored, and whoever waits is told.
+    pub fn delete(&mut self, turn: &mut Turn) {
+        match self {
+            Group::Classic(group) => group.delete(turn),
+        }
+    }
+
+    /// After a start: members are waited for again.
+    pub fn start_timers(&mut self, turn: &mut Turn) {
+        match self {
+            Group::Classic(group) => group.on_loaded(turn),
+        }
+    }
+
+    pub fn on_timer(&mut self, timer: &Timer, turn: &mut Turn) {
+        match self {
+            Group::Classic(group) => group.on_timer(timer, turn),
+        }
+    }
+}
