@@ -207,6 +207,9 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// closed.
 pub const ADMIN_CONNECTION_MAX: Duration = Duration::from_secs(15);
 
+/// Pages of metrics that are held until their clients have taken them. Beyond it: 503.
+pub const ADMIN_PAGES_MAX: usize = 4;
+
 /// Bytes and number of the header lines of a request to the admin port. Beyond either: 431.
 pub const ADMIN_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const ADMIN_HEADERS_MAX: usize = 64;

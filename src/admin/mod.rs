@@ -19,7 +19,7 @@ pub use exposition::Format;
 
 use crate::limits::{
     ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEADER_BYTES_MAX, ADMIN_HEADERS_MAX,
-    ADMIN_PARTITIONS_MAX, ADMIN_SHARD_WAIT_MAX,
+    ADMIN_PAGES_MAX, ADMIN_PARTITIONS_MAX, ADMIN_SHARD_WAIT_MAX,
 };
 use crate::runtime::{self, ListenOptions, Listener, Stream, Turn};
 use crate::shard::Shard;
@@ -66,6 +66,8 @@ pub struct Admin {
     options: AdminOptions,
     started: Timestamp,
     connections: Cell<usize>,
+    /// Of these, those that hold a page of metrics.
+    pages: Cell<usize>,
     listener: RefCell<Option<Rc<Listener>>>,
     stopping: Cell<bool>,
     /// One page of metrics is made at a time.
@@ -80,6 +82,7 @@ impl Admin {
             options,
             started: runtime::wall_clock(),
             connections: Cell::new(0),
+            pages: Cell::new(0),
             listener: RefCell::default(),
             stopping: Cell::new(false),
             scrapes: Turn::default(),
@@ -148,10 +151,9 @@ impl Admin {
     /// Answers the one request of a connection.
     async fn serve(self: Rc<Self>, stream: Stream) {
         self.connections.set(self.connections.get() + 1);
-        let answer = service_fn(|request| {
-            let admin = self.clone();
-            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
-        });
+        let page = Page { admin: &self, is_held: Cell::new(false) };
+        let answer =
+            service_fn(async |request| Ok::<_, Infallible>(self.answer(&request, &page).await));
         let mut http = http1::Builder::new();
         // The clock is the runtime's, and what bounds a client's time is the limit below.
         http.auto_date_header(false).header_read_timeout(None).keep_alive(false);
@@ -162,18 +164,21 @@ impl Admin {
         self.connections.set(self.connections.get() - 1);
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Whole> {
+    async fn answer(&self, request: &Request<Incoming>, page: &Page<'_>) -> Response<Whole> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only".into());
             refusal.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("a header's value"));
             return refusal;
         }
         match request.uri().path() {
+            "/metrics" if !page.hold() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "too many clients take their time".into())
+            }
             "/metrics" => {
                 let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
                 let format = Format::accepted(accept.unwrap_or_default());
-                let page = self.metrics(format).await;
-                response(StatusCode::OK, format.content_type(), page)
+                let metrics = self.metrics(format).await;
+                response(StatusCode::OK, format.content_type(), metrics)
             }
             "/healthz" => verdict(self.health().await),
             "/readyz" => verdict(self.readiness().await),
@@ -240,6 +245,30 @@ impl Admin {
             return None;
         }
         runtime::timeout(ADMIN_SHARD_WAIT_MAX, self.shard.ask(id, request)).await
+    }
+}
+
+/// The page of metrics that a connection holds, if it does, until it ends.
+struct Page<'a> {
+    admin: &'a Admin,
+    is_held: Cell<bool>,
+}
+
+impl Page<'_> {
+    /// False when too many are held.
+    fn hold(&self) -> bool {
+        let pages = &self.admin.pages;
+        let is_room = pages.get() < ADMIN_PAGES_MAX;
+        if is_room && !self.is_held.replace(true) {
+            pages.set(pages.get() + 1);
+        }
+        is_room
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        self.admin.pages.set(self.admin.pages.get() - usize::from(self.is_held.get()));
     }
 }
 

@@ -4,7 +4,8 @@ use super::exposition::Kind;
 use super::families::{Description, descriptions};
 use super::{Admin, AdminOptions, Format};
 use crate::limits::{
-    ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEADERS_MAX, ADMIN_SHARD_WAIT_MAX,
+    ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEADERS_MAX, ADMIN_PAGES_MAX,
+    ADMIN_SHARD_WAIT_MAX,
 };
 use crate::log::{LogOptions, ShardLog};
 use crate::net::harness::{Client, Host, HostOptions, fetch_request, produce_request};
@@ -476,7 +477,7 @@ fn slow_clients_hold_a_bounded_number_of_places_for_a_bounded_time() {
 }
 
 #[test]
-fn a_client_that_does_not_take_its_answer_is_left() {
+fn clients_that_do_not_take_their_answers_hold_few_pages_and_are_left() {
     Simulation::new(7).run(async {
         let (host, admin) = host_and_admin().await;
         host.create("t", 500, &[]).await;
@@ -486,12 +487,19 @@ fn a_client_that_does_not_take_its_answer_is_left() {
             start(&host.servers[0].shard, true)
         };
         sleep(Duration::from_secs(1)).await;
-        let client = Client::connect(address()).await.unwrap();
-        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..ADMIN_PAGES_MAX {
+            let client = Client::connect(address()).await.unwrap();
+            client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            clients.push(client);
+        }
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(admin.connections(), 1);
+        assert_eq!(admin.connections(), ADMIN_PAGES_MAX);
+        assert_eq!(get("/metrics", "").await.0, "HTTP/1.1 503 Service Unavailable");
+        assert_eq!(get("/healthz", "").await.0, "HTTP/1.1 200 OK");
         sleep(ADMIN_CONNECTION_MAX).await;
         assert_eq!(admin.connections(), 0);
+        assert_eq!(get("/metrics", "").await.0, "HTTP/1.1 200 OK");
     });
 }
 
