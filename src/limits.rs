@@ -125,6 +125,10 @@ pub const QUOTA_BUCKETS_MAX: usize = 100_000;
 /// Consumer groups that settings may be kept for. Beyond it: POLICY_VIOLATION.
 pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
 
+/// Partitions that one ElectLeaders or AlterPartitionReassignments names. Beyond it, all of the request is
+/// POLICY_VIOLATION: the client asks in several.
+pub const ADMINISTERED_PARTITIONS_MAX: usize = 100_000;
+
 /// Producers in the answer to one DescribeProducers. A partition that is named beyond it is POLICY_VIOLATION: the
 /// client asks for it in another request.
 pub const DESCRIBED_PRODUCERS_MAX: usize = 1_000_000;

@@ -47,9 +47,8 @@ protocol, right and wrong, are compared by `tests/clients/oracle.py`.
 
 def class_path():
     """Builds the Java programs, as run.sh does."""
-    script = f". {HERE}/lab.sh; need_java >&2 && echo $JAVA_CLASSPATH"
-    out = subprocess.run(["bash", "-c", f"set -f; {script}"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    return out.strip()
+    script = f'. "{HERE}/lab.sh" && need_java >&2 && echo "$JAVA_CLASSPATH"'
+    return subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def ask(bootstrap, classes):

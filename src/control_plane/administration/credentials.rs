@@ -22,6 +22,10 @@ fn iterations_min(mechanism: i8) -> Option<i32> {
 
 const ITERATIONS_MAX: i32 = 16_384;
 
+/// What is said of a credential that Kafka would keep.
+const NO_SASL: (ErrorCode, &str) =
+    (ErrorCode::UnsupportedSaslMechanism, "This broker has no SASL yet.");
+
 pub fn describe(
     request: DescribeUserScramCredentialsRequest,
 ) -> DescribeUserScramCredentialsResponse {
@@ -31,13 +35,13 @@ pub fn describe(
     }
     let results = counts.into_iter().map(|(user, count)| {
         let (error_code, text) = match count {
-            1 => (ErrorCode::ResourceNotFound, format!("The user {user} has no credential.")),
-            _ => (ErrorCode::DuplicateResource, format!("The user {user} is named twice.")),
+            1 => (ErrorCode::ResourceNotFound, "The user has no credential."),
+            _ => (ErrorCode::DuplicateResource, "The user is named twice."),
         };
         DescribeUserScramCredentialsResult {
             user,
             error_code,
-            error_message: Some(text.into()),
+            error_message: Some(Str::from_static(text)),
             credential_infos: Vec::new(),
         }
     });
@@ -52,21 +56,17 @@ pub fn alter(request: AlterUserScramCredentialsRequest) -> AlterUserScramCredent
     use ErrorCode::{
         DuplicateResource, ResourceNotFound, UnacceptableCredential, UnsupportedSaslMechanism,
     };
-    // What is said of the users, in Kafka's order of checks; a user who is named twice is refused.
-    let mut users: BTreeMap<Str, (ErrorCode, &'static str)> = BTreeMap::new();
     let unknown = (UnsupportedSaslMechanism, "Unknown SCRAM mechanism");
     let nameless = (UnacceptableCredential, "Username must not be empty");
-    let mut refuse = |user: Str, refusal| {
-        let twice = (DuplicateResource, "A user can be changed once in a request.");
-        users.entry(user).and_modify(|said| *said = twice).or_insert(refusal);
-    };
+    let mut users: BTreeMap<Str, (ErrorCode, &'static str)> = BTreeMap::new();
+    // What is wrong with a user first, holds.
     for deletion in request.deletions {
         let refusal = match iterations_min(deletion.mechanism) {
             _ if deletion.name.is_empty() => nameless,
             None => unknown,
             Some(_) => (ResourceNotFound, "There is no such credential."),
         };
-        refuse(deletion.name, refusal);
+        users.entry(deletion.name).or_insert(refusal);
     }
     for upsertion in request.upsertions {
         let refusal = match iterations_min(upsertion.mechanism) {
@@ -78,9 +78,14 @@ pub fn alter(request: AlterUserScramCredentialsRequest) -> AlterUserScramCredent
             Some(_) if upsertion.iterations > ITERATIONS_MAX => {
                 (UnacceptableCredential, "Too many iterations")
             }
-            Some(_) => (UnsupportedSaslMechanism, "This broker has no SASL yet."),
+            Some(_) => NO_SASL,
         };
-        refuse(upsertion.name, refusal);
+        let twice = (DuplicateResource, "A user can be changed once in a request.");
+        let is_fine = |said: &(ErrorCode, &str)| *said == NO_SASL;
+        users
+            .entry(upsertion.name)
+            .and_modify(|said| *said = if is_fine(said) { twice } else { *said })
+            .or_insert(refusal);
     }
     let results = users.into_iter().map(|(user, (error_code, text))| {
         let error_message = Some(Str::from_static(text));

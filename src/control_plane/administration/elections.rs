@@ -1,42 +1,61 @@
-//! ElectLeaders: each partition has one replica, which leads it, so no election is ever needed. Pure.
+//! ElectLeaders: each partition has one replica, which leads it, so no election is ever needed.
 
 use crate::control_plane::ControlPlane;
 use crate::control_plane::partitions::locate;
-use crate::wire::ErrorCode;
+use crate::limits::ADMINISTERED_PARTITIONS_MAX;
+use crate::runtime;
+use crate::shard::image::MetadataImage;
 use crate::wire::api::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
+use crate::wire::{ErrorCode, Str};
 
 /// Kinds of elections: the preferred replica, or whichever is there (KIP-460).
 const KINDS: std::ops::RangeInclusive<i8> = 0..=1;
 
-pub fn handle(control_plane: &ControlPlane, request: ElectLeadersRequest) -> ElectLeadersResponse {
+pub async fn handle(
+    control_plane: &ControlPlane,
+    request: ElectLeadersRequest,
+) -> ElectLeadersResponse {
     let is_known = KINDS.contains(&request.election_type);
     let image = control_plane.shard.image();
-    let outcome = |topic: &str, index: i32| {
-        if !is_known {
-            let text = format!("Unknown election type {}", request.election_type);
-            return (ErrorCode::InvalidRequest, text);
-        }
-        match locate(&image, topic, index) {
-            Ok(_) => (ErrorCode::ElectionNotNeeded, "The partition has its leader.".to_string()),
-            Err(code) => (code, format!("There is no partition {index} of topic {topic}.")),
-        }
-    };
     // Null asks for all partitions that need an election: none does.
-    let results = request.topic_partitions.iter().flatten().map(|asked| {
-        let partition_result = asked.partitions.iter().map(|index| {
-            let (error_code, text) = outcome(&asked.topic, *index);
-            PartitionResult { partition_id: *index, error_code, error_message: Some(text.into()) }
-        });
-        ReplicaElectionResult {
-            topic: asked.topic.clone(),
-            partition_result: partition_result.collect(),
+    let topics = request.topic_partitions.unwrap_or_default();
+    if topics.iter().map(|topic| topic.partitions.len()).sum::<usize>()
+        > ADMINISTERED_PARTITIONS_MAX
+    {
+        let error_code = ErrorCode::PolicyViolation;
+        return ElectLeadersResponse { error_code, ..ElectLeadersResponse::default() };
+    }
+    let mut results = Vec::with_capacity(topics.len());
+    for asked in topics {
+        let mut partition_result = Vec::with_capacity(asked.partitions.len());
+        for partition_id in asked.partitions {
+            let (error_code, text) = outcome(&image, is_known, &asked.topic, partition_id);
+            let error_message = Some(Str::from_static(text));
+            partition_result.push(PartitionResult { partition_id, error_code, error_message });
+            runtime::yield_if_needed().await;
         }
-    });
+        results.push(ReplicaElectionResult { topic: asked.topic, partition_result });
+    }
     ElectLeadersResponse {
         error_code: if is_known { ErrorCode::None } else { ErrorCode::InvalidRequest },
-        replica_election_results: results.collect(),
+        replica_election_results: results,
         ..ElectLeadersResponse::default()
+    }
+}
+
+fn outcome(
+    image: &MetadataImage,
+    is_known: bool,
+    topic: &str,
+    index: i32,
+) -> (ErrorCode, &'static str) {
+    if !is_known {
+        return (ErrorCode::InvalidRequest, "Unknown election type.");
+    }
+    match locate(image, topic, index) {
+        Ok(_) => (ErrorCode::ElectionNotNeeded, "The partition has its leader."),
+        Err(code) => (code, "There is no such partition."),
     }
 }

@@ -1,8 +1,9 @@
-//! AlterReplicaLogDirs (KIP-113): there is one directory, and every partition is in it already. Pure.
+//! AlterReplicaLogDirs (KIP-113): there is one directory, and every partition is in it already.
 
 use crate::control_plane::describe_log_dirs::shown_directory;
 use crate::control_plane::partitions::locate;
 use crate::control_plane::{ConnectionInfo, ControlPlane};
+use crate::runtime;
 use crate::wire::api::alter_replica_log_dirs::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse,
@@ -10,7 +11,7 @@ use crate::wire::api::alter_replica_log_dirs::{
 use crate::wire::{ErrorCode, Str};
 use std::collections::BTreeMap;
 
-pub fn alter(
+pub async fn alter(
     control_plane: &ControlPlane,
     request: &AlterReplicaLogDirsRequest,
     connection: ConnectionInfo,
@@ -32,6 +33,7 @@ pub fn alter(
                     Err(code) => code,
                 };
                 topics.entry(&topic.name).or_default().insert(*index, outcome);
+                runtime::yield_if_needed().await;
             }
         }
     }

@@ -40,16 +40,18 @@ impl ControlPlane {
                 asked.answer(async |request| client_quotas::alter(self, request).await).await
             }
             ApiKey::ElectLeaders => {
-                asked.answer(async |request| elections::handle(self, request)).await
+                asked.answer(async |request| elections::handle(self, request).await).await
             }
             ApiKey::AlterPartitionReassignments => {
-                asked.answer(async |request| reassignments::alter(self, request)).await
+                asked.answer(async |request| reassignments::alter(self, request).await).await
             }
             ApiKey::ListPartitionReassignments => {
                 asked.answer(async |request| reassignments::list(&request)).await
             }
             ApiKey::AlterReplicaLogDirs => {
-                asked.answer(async |request| log_dirs::alter(self, &request, connection)).await
+                asked
+                    .answer(async |request| log_dirs::alter(self, &request, connection).await)
+                    .await
             }
             ApiKey::DescribeProducers => {
                 asked.answer(async |request| producers::handle(self, request).await).await

@@ -4,6 +4,7 @@ use crate::control_plane::partitions::{code_of, locate};
 use crate::control_plane::{ControlPlane, topic_name};
 use crate::limits::DESCRIBED_PRODUCERS_MAX;
 use crate::log::ActiveProducer;
+use crate::runtime;
 use crate::shard::image::MetadataImage;
 use crate::shard::request::{ShardReply, ShardRequest};
 use crate::wire::api::describe_producers::{
@@ -30,6 +31,7 @@ pub async fn handle(
                 Err((code, text)) => (answer.error_code, answer.error_message) = (code, text),
             }
             partitions.push(answer);
+            runtime::yield_if_needed().await;
         }
         topics.push(TopicResponse { name: topic.name, partitions });
     }

@@ -13,8 +13,9 @@ RUN = f"{random.randrange(1 << 32):08x}"
 PREFIX = f"orc-{RUN}-"
 ZERO = uuid.UUID(int=0)
 UNKNOWN_ID = uuid.UUID("11111111-2222-3333-4444-555555555555")
-# The APIs of the first milestone; the others are compared once corelog has them.
-CORE = {0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 44, 60, 75}
+# What corelog has; the others are compared once it has them too.
+CORE = {0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 29, 30, 31, 32, 33, 34, 35, 37, 38, 39, 40, 41, 43, 44, 45, 46, 48, 49, 50, 51}
+CORE |= {55, 57, 60, 61, 64, 65, 66, 74, 75, 80, 81}
 ERRORS = dict(
     enumerate(
         """NONE OFFSET_OUT_OF_RANGE CORRUPT_MESSAGE UNKNOWN_TOPIC_OR_PARTITION INVALID_FETCH_SIZE LEADER_NOT_AVAILABLE

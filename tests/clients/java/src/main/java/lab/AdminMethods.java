@@ -162,7 +162,10 @@ public final class AdminMethods {
         call("electLeaders", () -> get(admin.electLeaders(ElectionType.PREFERRED, Set.of(one)).partitions()).get(one).map(e -> e.getClass().getSimpleName()).orElse("elected"));
         call("alterPartitionReassignments", () -> get(admin.alterPartitionReassignments(Map.of(one, Optional.of(new NewPartitionReassignment(List.of(node.id()))))).all()));
         call("listPartitionReassignments", () -> count(get(admin.listPartitionReassignments(Set.of(one)).reassignments()).keySet(), "under way"));
-        call("describeFeatures", () -> "finalized: " + sorted(get(admin.describeFeatures().featureMetadata()).finalizedFeatures().keySet()));
+        call("describeFeatures", () -> {
+            String names = sorted(get(admin.describeFeatures().featureMetadata()).finalizedFeatures().keySet());
+            return names.isEmpty() ? "none" : names;
+        });
         call("updateFeatures", () -> get(admin.updateFeatures(Map.of("no.such", new FeatureUpdate((short) 1, FeatureUpdate.UpgradeType.UPGRADE)), new UpdateFeaturesOptions()).all()));
         call("describeMetadataQuorum", () -> count(get(admin.describeMetadataQuorum().quorumInfo()).voters(), "voter"));
         call("unregisterBroker", () -> get(admin.unregisterBroker(999_999).all()));
@@ -182,7 +185,9 @@ public final class AdminMethods {
         call("alterClientQuotas", () -> get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new ClientQuotaAlteration.Op("producer_byte_rate", 12345.0))))).all()));
         call("describeClientQuotas", () -> {
             until(() -> !get(admin.describeClientQuotas(ClientQuotaFilter.all()).entities()).isEmpty());
-            return get(admin.describeClientQuotas(ClientQuotaFilter.all()).entities()).get(entity);
+            Object found = get(admin.describeClientQuotas(ClientQuotaFilter.all()).entities()).get(entity);
+            get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new ClientQuotaAlteration.Op("producer_byte_rate", null))))).all());
+            return found;
         });
         call("describeUserScramCredentials", () -> get(admin.describeUserScramCredentials(List.of(user)).description(user)));
         var deletion = new UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_256);
@@ -231,7 +236,7 @@ public final class AdminMethods {
 
     private static void transactions() {
         String id = "transactional-" + RUN;
-        call("listTransactions", () -> count(get(admin.listTransactions().all()), "transactions"));
+        call("listTransactions", () -> get(admin.listTransactions().all()).stream().filter(t -> t.transactionalId().equals(id)).count() + " of this run");
         call("describeTransactions", () -> get(admin.describeTransactions(List.of(id)).all()).keySet());
         call("abortTransaction", () -> get(admin.abortTransaction(new AbortTransactionSpec(one, 12_345, (short) 0, 0)).all()));
         call("fenceProducers", () -> get(admin.fenceProducers(List.of(id)).all()));
