@@ -211,6 +211,10 @@ apis! {
     IncrementalAlterConfigs:
         incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     DescribeCluster: describe_cluster, DescribeClusterRequest, DescribeClusterResponse;
+    ConsumerGroupHeartbeat:
+        consumer_group_heartbeat, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+    ConsumerGroupDescribe:
+        consumer_group_describe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     DescribeTopicPartitions:
         describe_topic_partitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
 }
