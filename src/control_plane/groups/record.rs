@@ -1,6 +1,7 @@
 //! The records of `__consumer_offsets`: Kafka's own format, as its CoordinatorRecordSerde writes them. A key
 //! begins with the number of its kind, a value with its version; a key without a value removes.
 
+use super::consumer::record::ConsumerRecord;
 use crate::wire::Str;
 
 /// Whose offset it is.
@@ -26,8 +27,10 @@ pub struct CommittedOffset {
 }
 
 /// What is stored; `None` is a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GroupRecord {
     /// Keys 0 and 1.
     Offset(OffsetKey, Option<CommittedOffset>),
+    /// Keys 3 to 8, and 16: of a consumer group (KIP-848).
+    Consumer(ConsumerRecord),
 }

@@ -22,6 +22,10 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval: Duration,
     /// group.consumer.max.size
     pub consumer_members_max: usize,
+    /// group.consumer.assignment.interval.ms: a new target comes no sooner than this after the last one.
+    pub consumer_assignment_interval: Duration,
+    /// group.consumer.regex.refresh.interval.ms
+    pub consumer_regex_refresh_interval: Duration,
     /// offset.metadata.max.bytes
     pub offset_metadata_bytes_max: usize,
     /// offsets.retention.minutes, offsets.retention.check.interval.ms
@@ -39,6 +43,8 @@ impl Default for GroupConfig {
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_members_max: i32::MAX as usize,
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_regex_refresh_interval: Duration::from_mins(10),
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_hours(7 * 24),
             offsets_retention_check: Duration::from_mins(10),
