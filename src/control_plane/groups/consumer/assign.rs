@@ -227,3 +227,6 @@ fn assignment(places: impl IntoIterator<Item = Place>) -> Assignment {
     }
     target
 }
+
+#[cfg(test)]
+mod tests;

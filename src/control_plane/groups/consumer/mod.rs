@@ -416,3 +416,6 @@ fn count_down(counts: &mut BTreeMap<Str, usize>, key: &Str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,3 +136,6 @@ fn decoded<M: Message>(value: Option<Bytes>) -> Result<Option<M>, WireError> {
     let version = d.read_i16()?;
     M::decode(&mut d, version).map(Some)
 }
+
+#[cfg(test)]
+mod tests;
