@@ -137,6 +137,17 @@ pub const PRODUCER_BATCHES_RETAINED: usize = 5;
 /// Idempotent producers remembered per partition. At it, the longest idle one is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
+/// Largest value of a classic group's record: what fits a batch of Kafka's default size, with room for the key.
+/// Beyond it the group has no assignment: its members' SyncGroup is UNKNOWN_SERVER_ERROR, as Kafka answers.
+pub const GROUP_VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX_DEFAULT - 2 * STRING_BYTES_MAX;
+
+/// Member ids that one classic group has given and nobody has joined with yet (KIP-394). At it, a join without
+/// a member id is GROUP_MAX_SIZE_REACHED.
+pub const PENDING_MEMBERS_MAX: usize = 10_000;
+
+/// How long a new member's JoinGroup may wait, as Kafka has it. At it, the member is removed and joins again.
+pub const NEW_MEMBER_JOIN_MAX: Duration = Duration::from_mins(5);
+
 /// Fetch sessions per shard (KIP-227), as Kafka's max.incremental.fetch.session.cache.slots. At it, and
 /// at their share of the shard's memory, those are evicted that are not used any more; where there are
 /// none, a fetch is answered without a session.

@@ -34,7 +34,7 @@ messages! {
 
     ClassicProtocol {
         name: Str => 0..;
-        metadata: Records => 0..;
+        metadata: Bytes => 0..;
     }
 
     /// Of key 6.

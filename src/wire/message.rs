@@ -279,4 +279,5 @@ pub(crate) mod prelude {
     pub(crate) use crate::wire::error_code::ErrorCode;
     pub(crate) use crate::wire::primitive::{Form, Nullable, Records, Wire};
     pub(crate) use crate::wire::string::Str;
+    pub(crate) use bytes::Bytes;
 }

@@ -15,6 +15,8 @@ pub mod header;
 pub mod message;
 pub mod api;
 pub mod consumer_group;
+pub mod consumer_protocol;
+pub mod group_metadata;
 pub mod primitive;
 pub mod string;
 

@@ -252,6 +252,42 @@ impl Nullable for Records {
     }
 }
 
+/// What only its reader understands: a member's metadata or assignment. A slice of the frame; whoever keeps it
+/// beyond the request copies it.
+impl Wire for Bytes {
+    #[inline]
+    fn bytes_min(form: Form) -> usize {
+        Self::null_bytes(form)
+    }
+
+    #[inline]
+    fn read(d: &mut Decoder, form: Form) -> Result<Self, WireError> {
+        read_present(d, form)
+    }
+
+    #[inline]
+    fn write(&self, e: &mut Encoder, form: Form) {
+        e.write_bytes(self, form.flexible);
+    }
+}
+
+impl Nullable for Bytes {
+    #[inline]
+    fn null_bytes(form: Form) -> usize {
+        length_bytes_min(form)
+    }
+
+    #[inline]
+    fn read_nullable(d: &mut Decoder, form: Form) -> Result<Option<Self>, WireError> {
+        d.read_bytes(form.flexible)
+    }
+
+    #[inline]
+    fn write_null(e: &mut Encoder, form: Form) {
+        e.write_null_length(form.flexible);
+    }
+}
+
 impl<T: Wire> Wire for Vec<T> {
     #[inline]
     fn bytes_min(form: Form) -> usize {

@@ -93,6 +93,13 @@ impl Sample for Records {
     }
 }
 
+impl Sample for Bytes {
+    fn sample(dice: &mut Dice, _: Form) -> Self {
+        let length = dice.length();
+        (0..length).map(|_| dice.next() as u8).collect()
+    }
+}
+
 impl<T: Sample> Sample for Vec<T> {
     fn sample(dice: &mut Dice, form: Form) -> Self {
         let count = if dice.one_in(100) { 150 } else { dice.below(4) };

@@ -1,6 +1,7 @@
 //! The records of `__consumer_offsets`: Kafka's own format, as its CoordinatorRecordSerde writes them. A key
 //! begins with the number of its kind, a value with its version; a key without a value removes.
 
+use super::classic::ClassicGroupValue;
 use super::consumer::record::ConsumerRecord;
 use crate::wire::Str;
 
@@ -31,6 +32,8 @@ pub struct CommittedOffset {
 pub enum GroupRecord {
     /// Keys 0 and 1.
     Offset(OffsetKey, Option<CommittedOffset>),
+    /// Key 2.
+    Classic(Str, Option<ClassicGroupValue>),
     /// Keys 3 to 8, and 16: of a consumer group (KIP-848).
     Consumer(ConsumerRecord),
 }

@@ -197,6 +197,11 @@ apis! {
     Fetch: fetch, FetchRequest, FetchResponse;
     ListOffsets: list_offsets, ListOffsetsRequest, ListOffsetsResponse;
     Metadata: metadata, MetadataRequest, MetadataResponse;
+    JoinGroup: join_group, JoinGroupRequest, JoinGroupResponse;
+    Heartbeat: heartbeat, HeartbeatRequest, HeartbeatResponse;
+    LeaveGroup: leave_group, LeaveGroupRequest, LeaveGroupResponse;
+    SyncGroup: sync_group, SyncGroupRequest, SyncGroupResponse;
+    DescribeGroups: describe_groups, DescribeGroupsRequest, DescribeGroupsResponse;
     ApiVersions: api_versions, ApiVersionsRequest, ApiVersionsResponse, advertised to 4;
     CreateTopics: create_topics, CreateTopicsRequest, CreateTopicsResponse;
     DeleteTopics: delete_topics, DeleteTopicsRequest, DeleteTopicsResponse;

@@ -96,6 +96,20 @@ fn messages_of_consumer_groups_agree_with_the_oracle() {
 }
 
 #[test]
+fn messages_of_classic_groups_agree_with_the_oracle() {
+    check::<ours::JoinGroupRequest, theirs::JoinGroupRequest>(&[]);
+    check::<ours::JoinGroupResponse, theirs::JoinGroupResponse>(&[]);
+    check::<ours::SyncGroupRequest, theirs::SyncGroupRequest>(&[]);
+    check::<ours::SyncGroupResponse, theirs::SyncGroupResponse>(&[]);
+    check::<ours::HeartbeatRequest, theirs::HeartbeatRequest>(&[]);
+    check::<ours::HeartbeatResponse, theirs::HeartbeatResponse>(&[]);
+    check::<ours::LeaveGroupRequest, theirs::LeaveGroupRequest>(&[]);
+    check::<ours::LeaveGroupResponse, theirs::LeaveGroupResponse>(&[]);
+    check::<ours::DescribeGroupsRequest, theirs::DescribeGroupsRequest>(&[]);
+    check::<ours::DescribeGroupsResponse, theirs::DescribeGroupsResponse>(&[]);
+}
+
+#[test]
 fn messages_that_describe_agree_with_the_oracle() {
     // DescribeLogDirs 5 came with Kafka 4.3, after the oracle.
     check::<ours::DescribeConfigsRequest, theirs::DescribeConfigsRequest>(DROPPED_0);

@@ -202,7 +202,7 @@ impl Member {
                 .iter()
                 .map(|name| size_of::<Str>() + name.as_bytes().len())
                 .sum::<usize>()
-            + classic.map(|of| of.name.as_bytes().len() + of.metadata.length()).sum::<usize>()
+            + classic.map(|of| of.name.as_bytes().len() + of.metadata.len()).sum::<usize>()
             + self.holding.memory_bytes()
     }
 }

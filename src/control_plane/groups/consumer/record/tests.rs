@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::types::TopicId;
-use crate::wire::Records;
 use crate::wire::consumer_group::{
     ClassicMemberMetadata, ClassicProtocol, CurrentTopicPartitions, TargetTopicPartitions,
 };
@@ -75,7 +74,7 @@ fn members_are_written_as_kafka_writes_them() {
             session_timeout_ms: 45_000,
             supported_protocols: vec![ClassicProtocol {
                 name: text("range"),
-                metadata: Records::Inline(Bytes::from_static(&[1, 2, 3])),
+                metadata: Bytes::from_static(&[1, 2, 3]),
             }],
         }),
         ..Default::default()
