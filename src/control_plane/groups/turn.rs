@@ -104,7 +104,8 @@ pub enum Timer {
     Sync { group: Str },
     /// Either: a member has not been heard of.
     Session { group: Str, member: Str },
-    /// Consumer: a member has not given up what it should have.
+    /// Consumer: a member has not given up what it should have, or, by the classic protocol, has not joined
+    /// again or asked for its assignment.
     Revoke { group: Str, member: Str },
 }
 
@@ -140,6 +141,10 @@ impl Timers {
         }
     }
 
+    pub fn is_set(&self, timer: &Timer) -> bool {
+        self.moments.contains_key(timer)
+    }
+
     pub fn next_at(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }
@@ -170,7 +175,9 @@ mod tests {
         timers.set(session("b"), Instant(5));
         timers.set(session("a"), Instant(3));
         timers.set(session("c"), Instant(4));
+        assert!(timers.is_set(&session("c")));
         timers.cancel(&session("c"));
+        assert!(!timers.is_set(&session("c")));
         assert_eq!(timers.take_due(Instant(2)), None);
         assert_eq!(timers.take_due(Instant(7)), Some(session("a")));
         assert_eq!(timers.take_due(Instant(7)), Some(session("b")));

@@ -118,13 +118,14 @@ impl ConsumerGroup {
             Timer::Session { member, .. } => (member, "its session expired"),
             Timer::Revoke { member, .. } => {
                 let is_behind = self.members.get(member).is_some_and(|member| {
-                    member.holding.state == MemberState::UnrevokedPartitions
-                        && member.holding.epoch != LEAVE_STATIC_EPOCH
+                    member.is_classic()
+                        || member.holding.state == MemberState::UnrevokedPartitions
+                            && member.holding.epoch != LEAVE_STATIC_EPOCH
                 });
                 if !is_behind {
                     return;
                 }
-                (member, "it did not give up its partitions within the rebalance timeout")
+                (member, "it did not do within the rebalance timeout what it was told to")
             }
             Timer::Join { .. } | Timer::Sync { .. } => return,
         };
@@ -140,7 +141,12 @@ impl ConsumerGroup {
             self.remove_member(id, turn);
         }
         self.drop_unused_regexes(turn);
-        self.bump_epoch(topics, turn);
+        if self.wants_downgrade(turn) {
+            // Its generation is to be the one that the members know.
+            self.soft.rebalances = true;
+        } else {
+            self.bump_epoch(topics, turn);
+        }
     }
 
     fn remove_member(&mut self, id: &Str, turn: &mut Turn) {
@@ -245,7 +251,7 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    fn known(&self, id: &Str) -> Result<&Member, Refusal> {
+    pub(super) fn known(&self, id: &Str) -> Result<&Member, Refusal> {
         self.members.get(id).ok_or_else(|| {
             Refusal::new(
                 ErrorCode::UnknownMemberId,
@@ -345,23 +351,19 @@ impl ConsumerGroup {
             self.replace_member(old, id, turn);
         }
         let names_changed = said.subscribed_topic_names != before.subscribed_topic_names;
-        let (old_regex, new_regex) =
-            (before.subscribed_topic_regex.clone(), said.subscribed_topic_regex.clone());
+        // Kafka knows no difference between none and an empty one.
+        let regex_of = |said: &ConsumerGroupMemberMetadataValue| {
+            said.subscribed_topic_regex.clone().filter(|regex| !regex.is_empty())
+        };
+        let regex_changed = regex_of(&said) != regex_of(&before);
         if matches!(found, Found::New) || said != before {
             self.change(ConsumerChange::Member(id.clone(), Some(said)), turn);
         }
-        let regex_changed = old_regex != new_regex;
         if regex_changed {
             self.drop_unused_regexes(turn);
         }
-        let is_regex = |regex: &Option<Str>| regex.as_ref().is_some_and(|it| !it.is_empty());
-        Changed {
-            subscription: names_changed || regex_changed,
-            // From no regular expression to an empty one changes nothing for others.
-            bump: self.epoch == 0
-                || names_changed
-                || regex_changed && (is_regex(&old_regex) || is_regex(&new_regex)),
-        }
+        let subscription = names_changed || regex_changed;
+        Changed { subscription, bump: self.epoch == 0 || subscription }
     }
 
     /// A static member came back: the new member has all that the old one had, from epoch 0 on.
@@ -480,7 +482,8 @@ fn updated(
         subscribed_topic_regex: newer(
             &request.subscribed_topic_regex,
             &before.subscribed_topic_regex,
-        ),
+        )
+        .or(Some(Str::default())),
         rebalance_timeout_ms: match request.rebalance_timeout_ms {
             -1 => before.rebalance_timeout_ms,
             timeout => timeout,

@@ -5,6 +5,7 @@
 //! - `heartbeat`: joins, stays, leaves and expires; bumps the group's epoch
 //! - `target`: who should have what; `assign`: the assignors that say so
 //! - `reconcile`: a member's next step from what it holds towards what it should have
+//! - `classic_member`: members that speak the classic protocol; `convert`: from a classic group and back
 //! - `topics`: the subscribed topics, by name or by regular expression
 //! - `record`: what is stored
 //!
@@ -17,6 +18,8 @@
 //! gave it up, or is a member no more.
 
 pub mod assign;
+mod classic_member;
+mod convert;
 mod describe;
 mod heartbeat;
 pub mod member;
@@ -96,6 +99,8 @@ struct Soft {
     hashed_version: Option<u64>,
     /// The image that regular expressions were searched in, and when.
     searched: Option<(u64, Timestamp)>,
+    /// When the group becomes a classic one, its members are to join again.
+    rebalances: bool,
 }
 
 impl ConsumerGroup {
@@ -364,7 +369,7 @@ impl ConsumerGroup {
     fn restart_session(&self, id: &Str, turn: &mut Turn) {
         let classic = self.members.get(id).and_then(|it| it.said.classic_member_metadata.as_ref());
         let timeout = match classic {
-            Some(classic) => millis(classic.session_timeout_ms),
+            Some(classic) => classic_member::session_timeout(classic),
             None => turn.config.consumer_session_timeout,
         };
         turn.timers.set(self.session_timer(id), turn.now + timeout);
