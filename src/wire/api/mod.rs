@@ -222,6 +222,10 @@ apis! {
         incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     OffsetDelete: offset_delete, OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster: describe_cluster, DescribeClusterRequest, DescribeClusterResponse;
+    ConsumerGroupHeartbeat:
+        consumer_group_heartbeat, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+    ConsumerGroupDescribe:
+        consumer_group_describe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     DescribeTopicPartitions:
         describe_topic_partitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
 }
