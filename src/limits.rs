@@ -175,6 +175,24 @@ pub const FETCH_SESSIONS_MAX: usize = 1000;
 /// min.incremental.fetch.session.eviction.ms.
 pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_mins(2);
 
+/// What a partition that a consumer group's member has or should have counts for in memory, about.
+pub const GROUP_PARTITION_MEMORY_BYTES: usize = 48;
+
+/// Partitions that one consumer group's members can subscribe to: all may go to one member, and its record
+/// has to fit a batch of `__consumer_offsets`. A member that would bring more is refused
+/// (GROUP_MAX_SIZE_REACHED); when topics grow beyond it, partitions stay where they are and new ones wait.
+pub const GROUP_PARTITIONS_MAX: usize = 100_000;
+
+/// What a member of a consumer group says of itself, for the same reason. Beyond it: INVALID_REQUEST.
+pub const GROUP_MEMBER_BYTES_MAX: usize = 512 * 1024;
+
+/// Names of topics that one regular expression matches, for the same reason. Topics beyond it, in order of
+/// their names, are as if they did not match.
+pub const GROUP_REGEX_TOPICS_BYTES_MAX: usize = 512 * 1024;
+
+/// Memory that a regular expression takes when compiled. Beyond it: INVALID_REGULAR_EXPRESSION.
+pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
+
 /// How what the tail cache leaves of a shard's memory is shared out, in sixteenths: requests while they
 /// arrive (at it, sockets are not read), batches on their way to the disk (the same), answers until they
 /// are sent (at it, fetches wait), fetch sessions (at it, there are no more).
@@ -231,6 +249,8 @@ const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
+const _: () = assert!(GROUP_PARTITIONS_MAX * 8 + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
+const _: () = assert!(GROUP_MEMBER_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");

@@ -14,6 +14,7 @@ pub mod header;
 #[macro_use]
 pub mod message;
 pub mod api;
+pub mod consumer_group;
 pub mod consumer_protocol;
 pub mod group_metadata;
 pub mod primitive;

@@ -372,10 +372,11 @@ impl Coordinator {
 
     fn take_due_timers(&self) {
         // Ended or not, nobody is told of what cannot be done any more.
+        let image = self.shard.image();
         let _ = self.turn(|groups, turn| {
             for _ in 0..GROUP_TIMERS_PER_TURN_MAX {
                 let Some(timer) = turn.timers.take_due(turn.now) else { break };
-                groups.on_timer(&timer, turn);
+                groups.on_timer(&timer, &*image, turn);
             }
         });
     }

@@ -1,6 +1,7 @@
 //! Reading a partition of `__consumer_offsets` from its start to its end, and folding what it says. Lives on
 //! the group's core; cold. Never skips damage: a partition that cannot be read has no groups to serve.
 
+use super::consumer::record::ConsumerRecord;
 use super::group::Group;
 use super::record::{self, Decoded, GroupRecord};
 use super::state::{Groups, Memory};
@@ -162,8 +163,27 @@ impl Groups {
     fn replay_end(&mut self, name: &Str, wall: Timestamp) {
         match self.entry_mut(name) {
             None => {}
+            // It has become one of the other kind.
+            Some(entry) if entry.group.is_consumer() => {}
             Some(entry) if entry.offsets.is_empty() => self.remove(name),
             Some(entry) => entry.group = Group::new(name.detached(), wall),
+        }
+    }
+
+    fn replay_consumer(&mut self, record: &ConsumerRecord, is_tombstone: bool, wall: Timestamp) {
+        let ConsumerRecord { group: name, change } = record;
+        let is_there = matches!(self.entry(name), Some(entry) if entry.group.is_consumer());
+        if is_tombstone && !is_there {
+            return;
+        }
+        let entry = self.get_or_make(name, wall);
+        if entry.group.replay_consumer(name, change.clone()) {
+            return;
+        }
+        if entry.offsets.is_empty() {
+            self.remove(name);
+        } else {
+            entry.group = Group::new(name.detached(), wall);
         }
     }
 
@@ -177,6 +197,12 @@ impl Groups {
                     Some(value) => self.get_or_make(name, wall).group.replay_classic(name, value),
                     None => self.replay_end(name, wall),
                 }
+                self.note_stored(&record, &encoded);
+            }
+            GroupRecord::Consumer(ref record_of_group) => {
+                let encoded = record.encode();
+                let is_tombstone = encoded.value.is_none();
+                self.replay_consumer(record_of_group, is_tombstone, wall);
                 self.note_stored(&record, &encoded);
             }
         }

@@ -1,15 +1,18 @@
 //! What clients do to be members of a group. Pure, on the group's core.
 
 use super::classic::{self, ClassicGroup};
+use super::consumer::{self, Refusal, TopicView};
 use super::group::Group;
 use super::state::Groups;
 use super::turn::Turn;
 use crate::limits::{GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
 use crate::runtime::Filler;
+use crate::wire::api::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::api::describe_groups::DescribedGroup;
 use crate::wire::api::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -25,8 +28,94 @@ impl Groups {
     fn classic(&mut self, name: &str) -> Option<&mut ClassicGroup> {
         match &mut self.entry_mut(name)?.group {
             Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
         }
     }
+
+    // ------------------------------------------------------------ the consumer protocol
+
+    /// A group begins with its first member; one of the classic protocol makes way when nobody is in it.
+    pub fn consumer_heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        version: i16,
+        client: Client,
+        topics: &dyn TopicView,
+        turn: &mut Turn,
+    ) -> ConsumerGroupHeartbeatResponse {
+        if let Some(refusal) = consumer::refuse(request, version) {
+            return refusal;
+        }
+        let name = request.group_id.detached();
+        if let Err(refusal) = self.make_consumer(&name, request.member_epoch, turn) {
+            return refusal.heartbeat_response();
+        }
+        let caller = consumer::Caller { client_id: client.id, client_host: client.host.into() };
+        let Some(Group::Consumer(group)) = self.entry_mut(&name).map(|entry| &mut entry.group)
+        else {
+            unreachable!("made above");
+        };
+        let answer = group.heartbeat(request, &caller, topics, turn);
+        let is_gone = group.is_gone();
+        self.count_members(&name);
+        if is_gone {
+            self.forget_consumer(&name, turn);
+        }
+        answer
+    }
+
+    /// Has a group of the consumer protocol be there for a member that joins, if it may.
+    fn make_consumer(&mut self, name: &Str, epoch: i32, turn: &mut Turn) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal::new(ErrorCode::GroupIdNotFound, text));
+        let is_full = self.memory_bytes() >= GROUPS_BYTES_MAX;
+        match self.entry(name).map(|entry| &entry.group) {
+            Some(Group::Consumer(_)) if epoch != 0 || !is_full => return Ok(()),
+            None if epoch != 0 => return refuse(format!("Consumer group {name} not found.")),
+            Some(Group::Classic(group)) if epoch != 0 || !group.can_be_deleted() => {
+                return refuse(format!("Group {name} is not a consumer group."));
+            }
+            _ if is_full => {
+                let text = "The groups of this broker hold all the memory that they may.";
+                return Err(Refusal::new(ErrorCode::GroupMaxSizeReached, text));
+            }
+            _ => {}
+        }
+        let entry = self.get_or_make(name, turn.wall);
+        match &mut entry.group {
+            Group::Classic(group) if group.value().is_some() => group.delete(turn),
+            Group::Classic(group) => group.unload(turn),
+            Group::Consumer(_) => return Ok(()),
+        }
+        entry.group = Group::new_consumer(name.clone());
+        Ok(())
+    }
+
+    /// Nothing came of a group of the consumer protocol; offsets that it has stay.
+    fn forget_consumer(&mut self, name: &Str, turn: &mut Turn) {
+        let Some(entry) = self.entry_mut(name) else { return };
+        if entry.offsets.is_empty() {
+            self.remove(name);
+        } else {
+            entry.group = Group::new(name.clone(), turn.wall);
+            self.count_members(name);
+        }
+    }
+
+    pub fn describe_consumer(&self, name: &Str, topics: &dyn TopicView) -> DescribedConsumerGroup {
+        let text = match self.entry(name).map(|entry| &entry.group) {
+            Some(Group::Consumer(group)) => return group.describe(topics),
+            Some(Group::Classic(_)) => format!("Group {name} is not a consumer group."),
+            None => format!("Group {name} not found."),
+        };
+        DescribedConsumerGroup {
+            error_code: ErrorCode::GroupIdNotFound,
+            error_message: Some(text.into()),
+            group_id: name.clone(),
+            ..DescribedConsumerGroup::default()
+        }
+    }
+
+    // ------------------------------------------------------------ the classic protocol
 
     /// A group begins with its first member; a member id of a group that is not there is not known.
     pub fn join(
@@ -55,7 +144,19 @@ impl Groups {
                 JoinGroupResponse { error_code: error, member_id, ..JoinGroupResponse::default() };
             return turn.answer(waiting, refusal);
         }
-        self.get_or_make(&name, turn.wall);
+        let entry = self.get_or_make(&name, turn.wall);
+        if let Group::Consumer(group) = &mut entry.group {
+            if !group.can_be_deleted() {
+                let (error_code, member_id) =
+                    (ErrorCode::InconsistentGroupProtocol, request.member_id.detached());
+                let refusal =
+                    JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() };
+                return turn.answer(waiting, refusal);
+            }
+            // KIP-848: an empty group takes the protocol of whoever comes first.
+            group.delete(turn);
+            entry.group = Group::new(name.clone(), turn.wall);
+        }
         let group = self.classic(&name).expect("made above");
         group.join(request, version, client.id, client.host, waiting, turn);
         self.count_members(&name);
@@ -68,7 +169,7 @@ impl Groups {
         }
         let is_member = match self.entry(&request.group_id).map(|entry| &entry.group) {
             Some(Group::Classic(group)) => group.members().contains(&request.member_id),
-            None => false,
+            _ => false,
         };
         let bytes: usize = request.protocols.iter().map(|each| each.metadata.len()).sum();
         is_member && bytes <= MEMBER_BYTES_MAX_WHEN_FULL
@@ -120,6 +221,10 @@ impl Groups {
     pub fn describe_classic(&self, name: &Str, version: i16) -> DescribedGroup {
         match self.entry(name).map(|entry| &entry.group) {
             Some(Group::Classic(group)) => group.describe(),
+            Some(Group::Consumer(_)) => {
+                let message = format!("Group {name} is not a classic group.");
+                classic::describe_missing(name.clone(), version, message)
+            }
             None => {
                 let message = format!("Group {name} not found.");
                 classic::describe_missing(name.clone(), version, message)

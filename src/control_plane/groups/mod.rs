@@ -11,12 +11,14 @@
 //! - `turn`: what one request or timer does, as plain data: records to store, answers to give, timers to set
 //! - `record`: what is stored
 //! - `classic`: a group by JoinGroup and SyncGroup
+//! - `consumer`: groups of the consumer protocol (KIP-848)
 //!
 //! The state machines are pure: no await, no clock, no disk. Whoever runs them applies a turn's records at
 //! once, stores them, and gives the turn's answers when everything they could have seen is durable.
 
 mod api;
 pub mod classic;
+pub mod consumer;
 mod coordinator;
 mod group;
 mod load;

@@ -49,7 +49,7 @@ impl Groups {
             generation_or_epoch: request.generation_id_or_member_epoch,
             version,
         };
-        let refused = self.check_commit(&request.group_id, &committer, turn).err();
+        let refused = self.check_commit(&request.group_id, &committer, &response, turn).err();
         let expire_timestamp = match request.retention_time_ms {
             -1 => -1,
             retention => turn.wall.0.saturating_add(retention),
@@ -92,6 +92,7 @@ impl Groups {
         &mut self,
         group: &Str,
         committer: &OffsetCommitter<'_>,
+        response: &OffsetCommitResponse,
         turn: &mut Turn,
     ) -> Result<(), ErrorCode> {
         if self.entry(group).is_none() {
@@ -108,7 +109,11 @@ impl Groups {
             self.get_or_make(group, turn.wall);
         }
         let entry = self.entry_mut(group).expect("it is there");
-        entry.group.take_offset_commit(committer, turn)
+        let partitions = response.topics.iter().flat_map(|topic| {
+            let wanted = topic.partitions.iter().filter(|told| told.error_code.is_none());
+            wanted.map(|told| (topic.topic_id, told.partition_index))
+        });
+        entry.group.take_offset_commit(committer, partitions, turn)
     }
 
     fn check_offset(&self, partition: &OffsetCommitRequestPartition, turn: &Turn) -> ErrorCode {

@@ -2,8 +2,9 @@
 //! begins with the number of its kind, a value with its version; a key without a value removes. Pure.
 //!
 //! ```text
-//! key 2      group: string16 (its value: `classic::record`)
 //! key 0, 1   group, topic: string16 | partition i32
+//! key 2      group: string16 (its value: `classic::record`)
+//! key 3-8,16 `consumer::record`
 //! value 0, 2 offset i64 | metadata string16 | commit timestamp i64
 //! value 1    offset i64 | metadata string16 | commit timestamp i64 | expire timestamp i64
 //! value 3    offset i64 | leader epoch i32 | metadata string16 | commit timestamp i64
@@ -12,6 +13,7 @@
 
 use super::classic::ClassicGroupValue;
 use super::classic::record as classic;
+use super::consumer::record::ConsumerRecord;
 use crate::wire::decoder::{Fault, WireError};
 use crate::wire::{Decoder, Encoder, Str};
 use bytes::Bytes;
@@ -39,12 +41,14 @@ pub struct CommittedOffset {
 }
 
 /// What is stored; `None` is a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GroupRecord {
     /// Keys 0 and 1.
     Offset(OffsetKey, Option<CommittedOffset>),
     /// Key 2.
     Classic(Str, Option<ClassicGroupValue>),
+    /// Keys 3 to 8, and 16: of a consumer group (KIP-848).
+    Consumer(ConsumerRecord),
 }
 
 /// A record as it lies in the log.
@@ -55,13 +59,15 @@ pub struct Encoded {
 }
 
 /// What a record of the log is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
     Known(GroupRecord),
     /// Of a kind that is not kept here: share and streams groups, or a newer Kafka's.
     Foreign(i16),
 }
 
+/// Of the kind, at the start of a key.
+const KIND_BYTES: usize = 2;
 const OFFSET_KEY_OLD: i16 = 0;
 const OFFSET_KEY: i16 = 1;
 const CLASSIC_KEY: i16 = 2;
@@ -77,6 +83,7 @@ impl GroupRecord {
         match self {
             GroupRecord::Offset(key, _) => &key.group,
             GroupRecord::Classic(group, _) => group,
+            GroupRecord::Consumer(record) => &record.group,
         }
     }
 
@@ -90,6 +97,7 @@ impl GroupRecord {
                 key: encode_group_key(CLASSIC_KEY, group),
                 value: value.as_ref().map(classic::encode_value),
             },
+            GroupRecord::Consumer(record) => Encoded { key: record.key(), value: record.value() },
         }
     }
 }
@@ -110,6 +118,12 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, WireError> 
         CLASSIC_KEY => {
             let group = read_text(&mut d, false)?;
             GroupRecord::Classic(group, value.cloned().map(classic::decode_value).transpose()?)
+        }
+        kind if ConsumerRecord::is_kind(kind) => {
+            // What it names is kept as it lies here, and the log's buffer is not.
+            let mut d = Decoder::new(Bytes::copy_from_slice(&key[KIND_BYTES..]));
+            let value = value.map(|value| Bytes::copy_from_slice(value));
+            GroupRecord::Consumer(ConsumerRecord::decode(kind, &mut d, value)?)
         }
         foreign => return Ok(Decoded::Foreign(foreign)),
     };

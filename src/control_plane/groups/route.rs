@@ -121,6 +121,7 @@ fn group_config(config: &Config) -> GroupConfig {
         offset_metadata_bytes_max: groups.offset_metadata_bytes_max,
         offsets_retention: groups.offsets_retention_ms,
         offsets_retention_check: groups.offsets_retention_check_ms,
+        ..GroupConfig::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The groups of one partition of `__consumer_offsets`: what its records fold to, and what is only in memory.
 //! Lives with its coordinator. Pure.
 
+use super::consumer::TopicView;
 use super::group::Group;
 use super::record::{CommittedOffset, Encoded, GroupRecord, OffsetKey};
 use super::turn::{Timer, Turn};
@@ -243,9 +244,9 @@ impl Groups {
         }
     }
 
-    pub fn on_timer(&mut self, timer: &Timer, turn: &mut Turn) {
+    pub fn on_timer(&mut self, timer: &Timer, topics: &dyn TopicView, turn: &mut Turn) {
         if let Some(entry) = self.entries.get_mut(timer.group()) {
-            entry.group.on_timer(timer, turn);
+            entry.group.on_timer(timer, topics, turn);
         }
         self.count_members(timer.group());
     }

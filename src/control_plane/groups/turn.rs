@@ -22,6 +22,10 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval: Duration,
     /// group.consumer.max.size
     pub consumer_members_max: usize,
+    /// group.consumer.assignment.interval.ms: a new target comes no sooner than this after the last one.
+    pub consumer_assignment_interval: Duration,
+    /// group.consumer.regex.refresh.interval.ms
+    pub consumer_regex_refresh_interval: Duration,
     /// offset.metadata.max.bytes
     pub offset_metadata_bytes_max: usize,
     /// offsets.retention.minutes, offsets.retention.check.interval.ms
@@ -39,6 +43,8 @@ impl Default for GroupConfig {
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_members_max: i32::MAX as usize,
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_regex_refresh_interval: Duration::from_mins(10),
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_hours(7 * 24),
             offsets_retention_check: Duration::from_mins(10),
@@ -98,7 +104,8 @@ pub enum Timer {
     Sync { group: Str },
     /// Either: a member has not been heard of.
     Session { group: Str, member: Str },
-    /// Consumer: a member has not given up what it should have.
+    /// Consumer: a member has not given up what it should have, or, by the classic protocol, has not joined
+    /// again or asked for its assignment.
     Revoke { group: Str, member: Str },
 }
 
@@ -134,6 +141,10 @@ impl Timers {
         }
     }
 
+    pub fn is_set(&self, timer: &Timer) -> bool {
+        self.moments.contains_key(timer)
+    }
+
     pub fn next_at(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }
@@ -164,7 +175,9 @@ mod tests {
         timers.set(session("b"), Instant(5));
         timers.set(session("a"), Instant(3));
         timers.set(session("c"), Instant(4));
+        assert!(timers.is_set(&session("c")));
         timers.cancel(&session("c"));
+        assert!(!timers.is_set(&session("c")));
         assert_eq!(timers.take_due(Instant(2)), None);
         assert_eq!(timers.take_due(Instant(7)), Some(session("a")));
         assert_eq!(timers.take_due(Instant(7)), Some(session("b")));

@@ -254,6 +254,10 @@ apis! {
     DescribeTransactions:
         describe_transactions, DescribeTransactionsRequest, DescribeTransactionsResponse;
     ListTransactions: list_transactions, ListTransactionsRequest, ListTransactionsResponse;
+    ConsumerGroupHeartbeat:
+        consumer_group_heartbeat, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+    ConsumerGroupDescribe:
+        consumer_group_describe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     ListConfigResources:
         list_config_resources, ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeTopicPartitions:

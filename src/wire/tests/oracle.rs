@@ -88,6 +88,14 @@ fn messages_that_change_topics_agree_with_the_oracle() {
 }
 
 #[test]
+fn messages_of_consumer_groups_agree_with_the_oracle() {
+    check::<ours::ConsumerGroupHeartbeatRequest, theirs::ConsumerGroupHeartbeatRequest>(&[]);
+    check::<ours::ConsumerGroupHeartbeatResponse, theirs::ConsumerGroupHeartbeatResponse>(&[]);
+    check::<ours::ConsumerGroupDescribeRequest, theirs::ConsumerGroupDescribeRequest>(&[]);
+    check::<ours::ConsumerGroupDescribeResponse, theirs::ConsumerGroupDescribeResponse>(&[]);
+}
+
+#[test]
 fn messages_of_classic_groups_agree_with_the_oracle() {
     check::<ours::JoinGroupRequest, theirs::JoinGroupRequest>(&[]);
     check::<ours::JoinGroupResponse, theirs::JoinGroupResponse>(&[]);

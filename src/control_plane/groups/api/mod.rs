@@ -2,6 +2,8 @@
 //! Runs on the core of the client's connection and on that of the group.
 
 mod classic;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod describe_groups;
 mod find_coordinator;
@@ -16,9 +18,10 @@ use crate::control_plane::ControlPlane;
 use crate::limits::GROUPS_PER_REQUEST_AT_ONCE;
 use crate::types::ShardId;
 use crate::wire::api::{
-    DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest,
+    DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, SyncGroupRequest,
 };
 use crate::wire::{
     ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, Str, WireError, encode_response,
@@ -33,6 +36,8 @@ pub fn is_about_groups(key: ApiKey) -> bool {
         ApiKey::OffsetCommit
             | ApiKey::OffsetFetch
             | ApiKey::FindCoordinator
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::ConsumerGroupDescribe
             | ApiKey::JoinGroup
             | ApiKey::Heartbeat
             | ApiKey::LeaveGroup
@@ -55,6 +60,12 @@ pub async fn answer(
 ) -> Result<Encoder, WireError> {
     match caller.header.api_key {
         ApiKey::OffsetCommit => one::<OffsetCommitRequest>(plane, caller, body).await,
+        ApiKey::ConsumerGroupHeartbeat => {
+            one::<ConsumerGroupHeartbeatRequest>(plane, caller, body).await
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            many::<ConsumerGroupDescribeRequest>(plane, caller, body).await
+        }
         ApiKey::JoinGroup => one::<JoinGroupRequest>(plane, caller, body).await,
         ApiKey::SyncGroup => one::<SyncGroupRequest>(plane, caller, body).await,
         ApiKey::Heartbeat => one::<HeartbeatRequest>(plane, caller, body).await,

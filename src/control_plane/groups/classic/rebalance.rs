@@ -117,6 +117,11 @@ impl ClassicGroup {
         }
     }
 
+    /// After KIP-848's downgrade, when a member left with it: the others are to join again.
+    pub fn rebalance_converted(&mut self, turn: &mut Turn) {
+        self.prepare_rebalance(Reason::ours("the group was one of the consumer protocol"), turn);
+    }
+
     fn wait_for_joins(&mut self, least: Duration, turn: &mut Turn) {
         let wait = self.members.rebalance_timeout().max(least);
         turn.timers.set(self.join_timer(), turn.now + wait);

@@ -1,0 +1,196 @@
+//! The group's epoch, and the target assignment that goes with it.
+
+use super::assign::{self, Subscriber};
+use super::member::{Assignment, write_target};
+use super::record::ConsumerChange;
+use super::topics::{metadata_hash, resolve};
+use super::{ConsumerGroup, DEFAULT_ASSIGNOR, Refusal, ResolvedRegex, TopicView};
+use crate::control_plane::groups::turn::Turn;
+use crate::limits::GROUP_PARTITIONS_MAX;
+use crate::types::{Timestamp, TopicId};
+use crate::wire::consumer_group::{
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
+    ConsumerGroupTargetAssignmentMetadataValue,
+};
+use crate::wire::{ErrorCode, Str};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Topics that came since are looked for no sooner than this after the last time, as in Kafka.
+const REGEX_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+impl ConsumerGroup {
+    /// Searches the topics for the group's regular expressions, when one is new, or topics may be. Whether what
+    /// they match changed.
+    ///
+    /// Kafka does it beside the heartbeat and bumps the epoch later; here the member has its topics at once.
+    pub(super) fn refresh_regexes(&mut self, topics: &dyn TopicView, turn: &mut Turn) -> bool {
+        let subscribed = &self.follows.regex_subscribers;
+        if subscribed.is_empty() {
+            return false;
+        }
+        let is_due = match self.soft.searched {
+            None => true,
+            Some((version, at)) => {
+                let age = age(at, turn.wall);
+                version != topics.version() && age >= REGEX_REFRESH_MIN
+                    || age >= turn.config.consumer_regex_refresh_interval
+            }
+        };
+        let wanted: Vec<Str> = subscribed
+            .keys()
+            .filter(|regex| is_due || !self.regexes.contains_key(*regex))
+            .cloned()
+            .collect();
+        if wanted.is_empty() {
+            return false;
+        }
+        if is_due {
+            self.soft.searched = Some((topics.version(), turn.wall));
+        }
+        let mut changed = false;
+        for (regex, matching) in resolve(wanted.iter(), topics) {
+            if self.regexes.get(&regex).is_some_and(|known| known.topics == matching) {
+                continue;
+            }
+            let resolved = ResolvedRegex {
+                topics: matching,
+                version: topics.version() as i64,
+                timestamp: turn.wall.0,
+            };
+            self.change(ConsumerChange::Regex(regex, Some(resolved.to_value())), turn);
+            changed = true;
+        }
+        changed
+    }
+
+    pub(super) fn drop_unused_regexes(&mut self, turn: &mut Turn) {
+        let is_unused = |regex: &&Str| !self.follows.regex_subscribers.contains_key(*regex);
+        let unused: Vec<Str> = self.regexes.keys().filter(is_unused).cloned().collect();
+        for regex in unused {
+            self.change(ConsumerChange::Regex(regex, None), turn);
+        }
+    }
+
+    /// Bumps the epoch when it must be, or when topics changed that the group subscribes to.
+    pub(super) fn refresh_epoch(&mut self, must: bool, topics: &dyn TopicView, turn: &mut Turn) {
+        if !must && self.soft.hashed_version == Some(topics.version()) {
+            return;
+        }
+        if must || metadata_hash(self.subscribed_topics(), topics) != self.metadata_hash {
+            self.bump_epoch(topics, turn);
+        } else {
+            self.soft.hashed_version = Some(topics.version());
+        }
+    }
+
+    pub(super) fn bump_epoch(&mut self, topics: &dyn TopicView, turn: &mut Turn) {
+        let value = ConsumerGroupMetadataValue {
+            // Kafka's arithmetic; after two thousand million bumps, a group is to be made anew.
+            epoch: self.epoch.saturating_add(1),
+            metadata_hash: metadata_hash(self.subscribed_topics(), topics),
+        };
+        self.change(ConsumerChange::Epoch(Some(value)), turn);
+        if self.has_partition_metadata {
+            self.change(ConsumerChange::PartitionMetadata(None), turn);
+        }
+        self.soft.hashed_version = Some(topics.version());
+    }
+
+    /// Computes who should have what, when the epoch moved on and the last time is long enough ago.
+    pub(super) fn refresh_target(&mut self, topics: &dyn TopicView, turn: &mut Turn) {
+        let last = self.assignment_timestamp;
+        let may = last == 0
+            // A clock that was set back must not stop the group.
+            || turn.wall.0 < last
+            || age(Timestamp(last), turn.wall) >= turn.config.consumer_assignment_interval;
+        if self.assignment_epoch >= self.epoch || !may {
+            return;
+        }
+        let facts = self.subscribed_facts(topics);
+        if facts.values().map(|(_, count)| count).sum::<usize>() > GROUP_PARTITIONS_MAX {
+            tracing::warn!(
+                group = %self.group,
+                "topics of the group have more than {GROUP_PARTITIONS_MAX} partitions: assignments stay as they are"
+            );
+            return;
+        }
+        for (id, target) in self.compute_target(&facts) {
+            if self.targets.get(&id) != Some(&target) {
+                self.change(ConsumerChange::Target(id, Some(write_target(&target))), turn);
+            }
+        }
+        let value = ConsumerGroupTargetAssignmentMetadataValue {
+            assignment_epoch: self.epoch,
+            assignment_timestamp: turn.wall.0,
+        };
+        self.change(ConsumerChange::TargetEpoch(Some(value)), turn);
+    }
+
+    fn compute_target(&self, facts: &BTreeMap<Str, (TopicId, usize)>) -> Vec<(Str, Assignment)> {
+        let nothing = Assignment::new();
+        let subscribers: Vec<Subscriber> = self
+            .members
+            .iter()
+            .map(|(id, member)| {
+                let regex = member.regex().and_then(|regex| self.regexes.get(regex));
+                let by_regex = regex.into_iter().flat_map(|regex| &regex.topics);
+                let names = member.said.subscribed_topic_names.iter().chain(by_regex);
+                Subscriber {
+                    topics: names
+                        .filter_map(|name| facts.get(name).map(|(id, _)| *id))
+                        .collect::<BTreeSet<TopicId>>(),
+                    has: self.targets.get(id).unwrap_or(&nothing),
+                }
+            })
+            .collect();
+        let counts = facts.values().copied().collect();
+        let targets = match self.preferred_assignor() {
+            assign::RANGE => assign::range(&subscribers, &counts),
+            _ => assign::uniform(&subscribers, &counts),
+        };
+        self.members.keys().cloned().zip(targets).collect()
+    }
+
+    /// The assignor that most members ask for.
+    pub(super) fn preferred_assignor(&self) -> &str {
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.members.values().filter_map(|it| it.said.server_assignor.as_ref()) {
+            *votes.entry(name.as_str()).or_default() += 1;
+        }
+        votes.into_iter().max_by_key(|(_, count)| *count).map_or(DEFAULT_ASSIGNOR, |(name, _)| name)
+    }
+
+    /// Refuses a subscription with which the group could not be assigned.
+    pub(super) fn check_partitions(
+        &self,
+        said: &ConsumerGroupMemberMetadataValue,
+        topics: &dyn TopicView,
+    ) -> Result<(), Refusal> {
+        let of = |names: &mut dyn Iterator<Item = &Str>| -> usize {
+            let distinct: BTreeSet<&Str> = names.collect();
+            distinct.into_iter().filter_map(|name| topics.topic(name)).map(|(_, count)| count).sum()
+        };
+        let mut all = self.subscribed_topics().chain(&said.subscribed_topic_names);
+        if of(&mut all) > GROUP_PARTITIONS_MAX {
+            return Err(Refusal::new(
+                ErrorCode::GroupMaxSizeReached,
+                format!(
+                    "The topics of the consumer group have more than {GROUP_PARTITIONS_MAX} partitions."
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The subscribed topics that are there.
+    fn subscribed_facts(&self, topics: &dyn TopicView) -> BTreeMap<Str, (TopicId, usize)> {
+        self.subscribed_topics()
+            .filter_map(|name| topics.topic(name).map(|facts| (name.clone(), facts)))
+            .collect()
+    }
+}
+
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
+}
