@@ -114,7 +114,8 @@ tool "${configs[@]}" --alter --entity-type users --entity-default --entity-type 
 has "kafka-configs, a quota removed" "$(tool "${configs[@]}" --alter --entity-type clients --entity-name "$t" --delete-config producer_byte_rate,request_percentage)" 'Completed updating'
 is "kafka-configs, no quota left" "$(tool "${configs[@]}" --describe --entity-type clients --entity-name "$t" | grep -c byte_rate)" 0
 has "kafka-configs, a group" "$(tool "${configs[@]}" --alter --entity-type groups --entity-name "$t" --add-config consumer.session.timeout.ms=50000)" 'Completed updating'
-has "kafka-configs, a group's settings" "$(tool "${configs[@]}" --describe --entity-type groups --entity-name "$t")" 'consumer.session.timeout.ms=50000'
+# This one lists the groups first.
+[[ ,${WITHOUT:-}, == *,groups,* ]] || has "kafka-configs, a group's settings" "$(tool "${configs[@]}" --describe --entity-type groups --entity-name "$t")" 'consumer.session.timeout.ms=50000'
 tool "${configs[@]}" --alter --entity-type groups --entity-name "$t" --delete-config consumer.session.timeout.ms >"$work/out"
 has "kafka-leader-election" "$(tool $tools.LeaderElectionCommand "${server[@]}" --election-type preferred --topic "$t" --partition 0)" 'no election needed|already elected|Valid replica'
 has "kafka-reassign-partitions --list" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --list)" 'No partition reassignments found'
