@@ -6,6 +6,10 @@ use super::join::Reason;
 use super::{ClassicGroup, InitialDelay, State, refused_sync};
 use crate::wire::{ErrorCode, Str};
 use bytes::Bytes;
+use std::time::Duration;
+
+/// Where nobody has joined, the wait begins again; not at the same moment, whatever timeout clients ask for.
+const NOBODY_JOINED_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl ClassicGroup {
     /// Begins the sessions of a group that was loaded.
@@ -109,7 +113,7 @@ impl ClassicGroup {
         } else if self.members.have_all_joined() {
             self.complete_join(turn);
         } else {
-            self.wait_for_joins(turn);
+            self.wait_for_joins(Duration::ZERO, turn);
         }
     }
 
@@ -118,8 +122,9 @@ impl ClassicGroup {
         self.prepare_rebalance(Reason::ours("the group was one of the consumer protocol"), turn);
     }
 
-    fn wait_for_joins(&mut self, turn: &mut Turn) {
-        turn.timers.set(self.join_timer(), turn.now + self.members.rebalance_timeout());
+    fn wait_for_joins(&mut self, least: Duration, turn: &mut Turn) {
+        let wait = self.members.rebalance_timeout().max(least);
+        turn.timers.set(self.join_timer(), turn.now + wait);
     }
 
     /// Ends the wait for joins: dynamic members that have not joined are out, static ones stay until their
@@ -134,7 +139,7 @@ impl ClassicGroup {
         }
         if !self.members.is_empty() && !self.elect_leader() {
             tracing::info!(group = ?self.id, "no member has joined again; waiting for their sessions to end");
-            return self.wait_for_joins(turn);
+            return self.wait_for_joins(NOBODY_JOINED_WAIT_MIN, turn);
         }
         self.generation = self.generation.wrapping_add(1).max(0);
         self.protocol = self.next_protocol();

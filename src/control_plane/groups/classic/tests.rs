@@ -139,11 +139,13 @@ impl Bench {
 
     /// Time goes by; timers that come due run at their moments.
     fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
+        let (until, mut steps) = (self.now + time, 0);
         while let Some(next) = self.timers.next_at().filter(|at| *at <= Bench::instant(until)) {
             self.now = self.now.max(Duration::from_nanos(next.0));
             let timer = self.timers.take_due(next).unwrap();
             self.turn(|group, turn| group.on_timer(&timer, turn));
+            steps += 1;
+            assert!(steps < 20_000, "{timer:?} comes again and again");
         }
         self.now = until;
     }
