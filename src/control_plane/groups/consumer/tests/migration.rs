@@ -22,6 +22,8 @@ pub struct ClassicClient {
     instance: Option<String>,
     generation: i32,
     pub owned: BTreeSet<i32>,
+    /// It was told to join, and has not had its assignment since.
+    joins: bool,
 }
 
 fn places(owned: &BTreeSet<i32>) -> Vec<ConsumerProtocolTopicPartitions> {
@@ -134,8 +136,8 @@ impl ClassicClient {
     /// As `beat`, of a client some of whose answers are lost, and that was fenced perhaps.
     pub fn beat_over(&mut self, bench: &mut Bench, mut is_lost: impl FnMut() -> bool) {
         match self.heartbeat(bench) {
-            ErrorCode::None => return,
-            ErrorCode::RebalanceInProgress => {}
+            ErrorCode::None if !self.joins => return,
+            ErrorCode::None | ErrorCode::RebalanceInProgress => {}
             // What it had is not its own any more.
             ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId => {
                 self.owned.clear();
@@ -143,6 +145,7 @@ impl ClassicClient {
             }
             error => panic!("{self:?}: {error}"),
         }
+        self.joins = true;
         let joined = self.try_join(bench);
         assert_eq!(joined.error_code, ErrorCode::None, "{self:?}");
         if is_lost() {
@@ -150,7 +153,7 @@ impl ClassicClient {
         }
         self.generation = joined.generation_id;
         let before = self.clone();
-        self.sync(bench);
+        self.joins = !self.sync(bench).is_none();
         if is_lost() {
             *self = before;
         }
