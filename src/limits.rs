@@ -141,10 +141,6 @@ pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 /// Beyond it the group has no assignment: its members' SyncGroup is UNKNOWN_SERVER_ERROR, as Kafka answers.
 pub const GROUP_VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX_DEFAULT - 2 * STRING_BYTES_MAX;
 
-/// What a member of a consumer group may say of itself that is stored in one record: topics' names, or the metadata
-/// of the classic protocol. Beyond it: INVALID_REQUEST, or GROUP_MAX_SIZE_REACHED of the classic protocol.
-pub const GROUP_MEMBER_BYTES_MAX: usize = GROUP_VALUE_BYTES_MAX - 8 * STRING_BYTES_MAX;
-
 /// Member ids that one classic group has given and nobody has joined with yet (KIP-394). At it, a join without
 /// a member id is GROUP_MAX_SIZE_REACHED.
 pub const PENDING_MEMBERS_MAX: usize = 10_000;

@@ -5,7 +5,7 @@ use super::consumer::{self, ConsumerGroup, Refusal, TopicView};
 use super::group::Group;
 use super::state::Groups;
 use super::turn::Turn;
-use crate::limits::{GROUP_MEMBER_BYTES_MAX, GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
+use crate::limits::{GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
 use crate::runtime::Filler;
 use crate::wire::api::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::api::describe_groups::DescribedGroup;
@@ -59,11 +59,6 @@ impl Groups {
     ) -> ConsumerGroupHeartbeatResponse {
         if let Some(refusal) = consumer::refuse(request, version) {
             return refusal;
-        }
-        let names = request.subscribed_topic_names.iter().flatten();
-        if names.map(|name| name.as_bytes().len() + 2).sum::<usize>() > GROUP_MEMBER_BYTES_MAX {
-            let text = "The names of the subscribed topics are too long to be stored.";
-            return Refusal::new(ErrorCode::InvalidRequest, text).heartbeat_response();
         }
         let name = request.group_id.detached();
         if let Err(refusal) = self.make_consumer(&name, request.member_epoch, topics, turn) {
@@ -192,10 +187,6 @@ impl Groups {
     fn has_room_for(&self, request: &JoinGroupRequest) -> bool {
         let of = |each: &JoinGroupRequestProtocol| each.name.as_bytes().len() + each.metadata.len();
         let bytes: usize = request.protocols.iter().map(of).sum();
-        let is_consumer = self.entry(&request.group_id).is_some_and(|it| it.group.is_consumer());
-        if is_consumer && bytes > GROUP_MEMBER_BYTES_MAX {
-            return false;
-        }
         if self.memory_bytes() < GROUPS_BYTES_MAX {
             return true;
         }
