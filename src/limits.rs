@@ -178,10 +178,13 @@ pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_mins(2);
 /// What a partition that a consumer group's member has or should have counts for in memory, about.
 pub const GROUP_PARTITION_MEMORY_BYTES: usize = 48;
 
-/// Partitions that one consumer group's members can subscribe to: all may go to one member, and its record
-/// has to fit a batch of `__consumer_offsets`. A member that would bring more is refused
-/// (GROUP_MAX_SIZE_REACHED); when topics grow beyond it, partitions stay where they are and new ones wait.
-pub const GROUP_PARTITIONS_MAX: usize = 100_000;
+/// What the assignment of all topics that a consumer group's members subscribe to may take when it is stored:
+/// all of it may go to one member, and its record has to fit a batch of `__consumer_offsets`. A member that
+/// would bring more is refused (GROUP_MAX_SIZE_REACHED); when topics grow beyond it, partitions stay where they
+/// are and new ones wait. A topic stands twice in a record, when some of it is being given up.
+pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 960 * 1024;
+pub const GROUP_ASSIGNED_TOPIC_BYTES: usize = 64;
+pub const GROUP_ASSIGNED_PARTITION_BYTES: usize = 8;
 
 /// What a member of a consumer group says of itself, for the same reason. Beyond it: INVALID_REQUEST.
 pub const GROUP_MEMBER_BYTES_MAX: usize = 512 * 1024;
@@ -249,7 +252,7 @@ const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
-const _: () = assert!(GROUP_PARTITIONS_MAX * 8 + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
+const _: () = assert!(GROUP_ASSIGNMENT_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
 const _: () = assert!(GROUP_MEMBER_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));

@@ -1,7 +1,7 @@
 //! What clients do to be members of a group. Pure, on the group's core.
 
 use super::classic::{self, ClassicGroup};
-use super::consumer::{self, Refusal, TopicView};
+use super::consumer::{self, ConsumerGroup, Refusal, TopicView};
 use super::group::Group;
 use super::state::Groups;
 use super::turn::Turn;
@@ -9,6 +9,7 @@ use crate::limits::{GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
 use crate::runtime::Filler;
 use crate::wire::api::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::api::describe_groups::DescribedGroup;
+use crate::wire::api::join_group::JoinGroupRequestProtocol;
 use crate::wire::api::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
@@ -24,11 +25,24 @@ pub struct Client {
     pub host: String,
 }
 
+impl From<Client> for consumer::Caller {
+    fn from(client: Client) -> consumer::Caller {
+        consumer::Caller { client_id: client.id, client_host: client.host.into() }
+    }
+}
+
 impl Groups {
     fn classic(&mut self, name: &str) -> Option<&mut ClassicGroup> {
         match &mut self.entry_mut(name)?.group {
             Group::Classic(group) => Some(group),
             Group::Consumer(_) => None,
+        }
+    }
+
+    fn consumer(&mut self, name: &str) -> Option<&mut ConsumerGroup> {
+        match &mut self.entry_mut(name)?.group {
+            Group::Consumer(group) => Some(group),
+            Group::Classic(_) => None,
         }
     }
 
@@ -47,58 +61,65 @@ impl Groups {
             return refusal;
         }
         let name = request.group_id.detached();
-        if let Err(refusal) = self.make_consumer(&name, request.member_epoch, turn) {
+        if let Err(refusal) = self.make_consumer(&name, request.member_epoch, topics, turn) {
             return refusal.heartbeat_response();
         }
-        let caller = consumer::Caller { client_id: client.id, client_host: client.host.into() };
-        let Some(Group::Consumer(group)) = self.entry_mut(&name).map(|entry| &mut entry.group)
-        else {
-            unreachable!("made above");
-        };
-        let answer = group.heartbeat(request, &caller, topics, turn);
-        let is_gone = group.is_gone();
-        self.count_members(&name);
-        if is_gone {
-            self.forget_consumer(&name, turn);
-        }
+        let group = self.consumer(&name).expect("made above");
+        let answer = group.heartbeat(request, &client.into(), topics, turn);
+        self.settle(&name, topics, turn);
         answer
     }
 
     /// Has a group of the consumer protocol be there for a member that joins, if it may.
-    fn make_consumer(&mut self, name: &Str, epoch: i32, turn: &mut Turn) -> Result<(), Refusal> {
+    fn make_consumer(
+        &mut self,
+        name: &Str,
+        epoch: i32,
+        topics: &dyn TopicView,
+        turn: &mut Turn,
+    ) -> Result<(), Refusal> {
         let refuse = |text: String| Err(Refusal::new(ErrorCode::GroupIdNotFound, text));
         let is_full = self.memory_bytes() >= GROUPS_BYTES_MAX;
-        match self.entry(name).map(|entry| &entry.group) {
-            Some(Group::Consumer(_)) if epoch != 0 || !is_full => return Ok(()),
-            None if epoch != 0 => return refuse(format!("Consumer group {name} not found.")),
-            Some(Group::Classic(group)) if epoch != 0 || !group.can_be_deleted() => {
+        match self.entry(name).map(|entry| entry.group.is_consumer()) {
+            Some(true) if epoch != 0 || !is_full => return Ok(()),
+            Some(false) if epoch != 0 => {
                 return refuse(format!("Group {name} is not a consumer group."));
             }
+            None if epoch != 0 => return refuse(format!("Consumer group {name} not found.")),
             _ if is_full => {
                 let text = "The groups of this broker hold all the memory that they may.";
                 return Err(Refusal::new(ErrorCode::GroupMaxSizeReached, text));
             }
-            _ => {}
+            Some(_) => {}
+            None => {
+                self.get_or_make(name, turn.wall).group = Group::new_consumer(name.clone());
+                return Ok(());
+            }
         }
-        let entry = self.get_or_make(name, turn.wall);
-        match &mut entry.group {
-            Group::Classic(group) if group.value().is_some() => group.delete(turn),
-            Group::Classic(group) => group.unload(turn),
-            Group::Consumer(_) => return Ok(()),
+        if let Some(entry) = self.entry_mut(name)
+            && let Group::Classic(group) = &mut entry.group
+        {
+            let group = ConsumerGroup::from_classic(group, topics, turn)?;
+            entry.group = Group::Consumer(Box::new(group));
         }
-        entry.group = Group::new_consumer(name.clone());
         Ok(())
     }
 
-    /// Nothing came of a group of the consumer protocol; offsets that it has stay.
-    fn forget_consumer(&mut self, name: &Str, turn: &mut Turn) {
-        let Some(entry) = self.entry_mut(name) else { return };
-        if entry.offsets.is_empty() {
-            self.remove(name);
-        } else {
-            entry.group = Group::new(name.clone(), turn.wall);
-            self.count_members(name);
+    /// After whatever happened to a group: one of the consumer protocol may be nothing any more, or of the
+    /// other kind. Offsets stay.
+    pub fn settle(&mut self, name: &Str, topics: &dyn TopicView, turn: &mut Turn) {
+        if let Some(group) = self.consumer(name) {
+            let classic = group.to_classic(topics, turn);
+            let is_gone = group.is_gone();
+            let entry = self.entry_mut(name).expect("it is there");
+            match classic {
+                Some(classic) => entry.group = Group::Classic(Box::new(classic)),
+                None if is_gone && entry.offsets.is_empty() => self.remove(name),
+                None if is_gone => entry.group = Group::new(name.clone(), turn.wall),
+                None => {}
+            }
         }
+        self.count_members(name);
     }
 
     pub fn describe_consumer(&self, name: &Str, topics: &dyn TopicView) -> DescribedConsumerGroup {
@@ -123,6 +144,7 @@ impl Groups {
         request: JoinGroupRequest,
         version: i16,
         client: Client,
+        topics: &dyn TopicView,
         waiting: Filler<JoinGroupResponse>,
         turn: &mut Turn,
     ) {
@@ -146,16 +168,15 @@ impl Groups {
         }
         let entry = self.get_or_make(&name, turn.wall);
         if let Group::Consumer(group) = &mut entry.group {
-            if !group.can_be_deleted() {
-                let (error_code, member_id) =
-                    (ErrorCode::InconsistentGroupProtocol, request.member_id.detached());
-                let refusal =
-                    JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() };
-                return turn.answer(waiting, refusal);
+            if group.can_be_deleted() {
+                // KIP-848: an empty group takes the protocol of whoever comes first.
+                group.delete(turn);
+                entry.group = Group::new(name.clone(), turn.wall);
+            } else {
+                let joined = group.join_classic(&request, version, &client.into(), topics, turn);
+                turn.answer(waiting, joined);
+                return self.settle(&name, topics, turn);
             }
-            // KIP-848: an empty group takes the protocol of whoever comes first.
-            group.delete(turn);
-            entry.group = Group::new(name.clone(), turn.wall);
         }
         let group = self.classic(&name).expect("made above");
         group.join(request, version, client.id, client.host, waiting, turn);
@@ -164,14 +185,16 @@ impl Groups {
 
     /// When all groups of the core hold what they may, members that are there may come back if they are small.
     fn has_room_for(&self, request: &JoinGroupRequest) -> bool {
+        let of = |each: &JoinGroupRequestProtocol| each.name.as_bytes().len() + each.metadata.len();
+        let bytes: usize = request.protocols.iter().map(of).sum();
         if self.memory_bytes() < GROUPS_BYTES_MAX {
             return true;
         }
         let is_member = match self.entry(&request.group_id).map(|entry| &entry.group) {
             Some(Group::Classic(group)) => group.members().contains(&request.member_id),
-            _ => false,
+            Some(Group::Consumer(_)) => !request.member_id.as_bytes().is_empty(),
+            None => false,
         };
-        let bytes: usize = request.protocols.iter().map(|each| each.metadata.len()).sum();
         is_member && bytes <= MEMBER_BYTES_MAX_WHEN_FULL
     }
 
@@ -179,6 +202,7 @@ impl Groups {
         &mut self,
         request: SyncGroupRequest,
         version: i16,
+        topics: &dyn TopicView,
         waiting: Filler<SyncGroupResponse>,
         turn: &mut Turn,
     ) {
@@ -186,20 +210,25 @@ impl Groups {
             return turn.answer(waiting, refusal);
         }
         let name = request.group_id.detached();
-        match self.classic(&name) {
-            Some(group) => group.sync(request, waiting, turn),
+        match self.entry_mut(&name).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.sync(request, waiting, turn),
+            Some(Group::Consumer(group)) => {
+                let synced = group.sync_classic(&request, topics, turn);
+                turn.answer(waiting, synced);
+            }
             None => {
                 let error_code = ErrorCode::UnknownMemberId;
                 let refusal = SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
                 turn.answer(waiting, refusal);
             }
         }
-        self.count_members(&name);
+        self.settle(&name, topics, turn);
     }
 
     pub fn heartbeat(&mut self, request: &HeartbeatRequest, turn: &mut Turn) -> ErrorCode {
-        match self.classic(&request.group_id) {
-            Some(group) => group.heartbeat(request, turn),
+        match self.entry_mut(&request.group_id).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.heartbeat(request, turn),
+            Some(Group::Consumer(group)) => group.heartbeat_classic(request, turn),
             None => ErrorCode::UnknownMemberId,
         }
     }
@@ -208,13 +237,16 @@ impl Groups {
         &mut self,
         request: &LeaveGroupRequest,
         version: i16,
+        topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> LeaveGroupResponse {
-        let answer = match self.classic(&request.group_id) {
-            Some(group) => group.leave(request, version, turn),
+        let name = request.group_id.detached();
+        let answer = match self.entry_mut(&name).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.leave(request, version, turn),
+            Some(Group::Consumer(group)) => group.leave_classic(request, version, topics, turn),
             None => classic::leave_in_vain(request, version),
         };
-        self.count_members(&request.group_id);
+        self.settle(&name, topics, turn);
         answer
     }
 

@@ -248,7 +248,7 @@ impl Groups {
         if let Some(entry) = self.entries.get_mut(timer.group()) {
             entry.group.on_timer(timer, topics, turn);
         }
-        self.count_members(timer.group());
+        self.settle(timer.group(), topics, turn);
     }
 
     // ------------------------------------------------------------ topics

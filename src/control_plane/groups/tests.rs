@@ -7,6 +7,7 @@ use crate::control_plane::harness::{self, Host};
 use crate::runtime::sim::{DiskOperation, Simulation, disk, sleep, spawn};
 use crate::shard::request::PartitionKey;
 use crate::types::Offset;
+use crate::wire::api::consumer_group_heartbeat as heartbeat_api;
 use crate::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::wire::api::delete_groups::DeleteGroupsRequest;
 use crate::wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
@@ -21,7 +22,8 @@ use crate::wire::api::offset_delete::*;
 use crate::wire::api::offset_fetch::*;
 use crate::wire::api::sync_group::SyncGroupRequestAssignment;
 use crate::wire::api::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
 use crate::wire::{ErrorCode, Str};
 use bytes::Bytes;
@@ -648,5 +650,96 @@ fn whoever_waits_at_a_stop_is_told_to_look_elsewhere() {
         }
         assert_eq!(waiting.await, ErrorCode::NotCoordinator);
         assert_eq!(commit(&host, 0, "g", 0, 1).await, ErrorCode::NotCoordinator);
+    });
+}
+
+// ---------------------------------------------------------------- the consumer protocol
+
+/// Has a member say what it has, and told what it is to have.
+async fn beat(
+    host: &Host,
+    shard: usize,
+    group: &str,
+    member: &str,
+    epoch: i32,
+    owned: Option<&[i32]>,
+) -> ConsumerGroupHeartbeatResponse {
+    let topic_id = host.shards[0].image().topic("t").unwrap().id;
+    let topic = |partitions: &[i32]| heartbeat_api::HeartbeatTopicPartitions {
+        topic_id,
+        partitions: partitions.to_vec(),
+    };
+    let owned = owned.map(|owned| if owned.is_empty() { vec![] } else { vec![topic(owned)] });
+    let joins = epoch == 0;
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: if joins { 60_000 } else { -1 },
+        subscribed_topic_names: joins.then(|| vec!["t".into()]),
+        topic_partitions: owned,
+        ..Default::default()
+    };
+    host.call(shard, 1, request).await
+}
+
+fn assigned(answer: &ConsumerGroupHeartbeatResponse) -> Vec<i32> {
+    let assignment = answer.assignment.iter().flat_map(|all| &all.topic_partitions);
+    assignment.flat_map(|topic| topic.partitions.clone()).collect()
+}
+
+#[test]
+fn a_consumer_group_survives_a_crash_with_its_epochs() {
+    let simulation = Simulation::new(9);
+    let (epoch, owned) = simulation.run(async {
+        let host = harness::start(2).await;
+        ready(&host).await;
+        // A commit before there were members makes way for them.
+        assert_eq!(commit(&host, 0, "g", 3, 5).await, ErrorCode::None);
+        let first = beat(&host, 0, "g", "me", 0, Some(&[])).await;
+        assert_eq!((first.error_code, assigned(&first)), (ErrorCode::None, vec![0, 1, 2, 3]));
+        let second = beat(&host, 1, "g", "you", 0, Some(&[])).await;
+        assert_eq!((second.error_code, assigned(&second)), (ErrorCode::None, vec![]));
+        sleep(Duration::from_secs(2)).await;
+        let mine = beat(&host, 1, "g", "me", first.member_epoch, Some(&[0, 1, 2, 3])).await;
+        let owned = assigned(&mine);
+        assert_eq!(owned.len(), 2, "{mine:?}");
+        let mine = beat(&host, 1, "g", "me", first.member_epoch, Some(&owned)).await;
+        assert!(mine.member_epoch > first.member_epoch, "{mine:?}");
+        let yours = beat(&host, 1, "g", "you", second.member_epoch, Some(&[])).await;
+        assert_eq!(assigned(&yours).len(), 2);
+        (mine.member_epoch, owned)
+    });
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        loaded(&host).await;
+        let mine = beat(&host, 0, "g", "me", epoch, Some(&owned)).await;
+        assert_eq!((mine.error_code, mine.member_epoch), (ErrorCode::None, epoch));
+        let mut request = commit_request("g", "t", owned[0], 9);
+        request.generation_id_or_member_epoch = epoch;
+        request.member_id = "me".into();
+        assert_eq!(commit_with(&host, 1, request.clone()).await, ErrorCode::None);
+        request.generation_id_or_member_epoch = epoch + 1;
+        assert_eq!(commit_with(&host, 1, request).await, ErrorCode::StaleMemberEpoch);
+        let listed = list(&host, &[], &["consumer"]).await.unwrap();
+        assert_eq!((listed.len(), listed[0].group_type.as_str()), (1, "consumer"));
+        let groups_names = vec!["g".into()];
+        let deleted = host.call(0, 2, DeleteGroupsRequest { groups_names }).await;
+        assert_eq!(deleted.results[0].error_code, ErrorCode::NonEmptyGroup);
+        for member in ["me", "you"] {
+            assert_eq!(beat(&host, 0, "g", member, -1, None).await.error_code, ErrorCode::None);
+        }
+        let groups_names = vec!["g".into()];
+        let deleted = host.call(0, 2, DeleteGroupsRequest { groups_names }).await;
+        assert_eq!(deleted.results[0].error_code, ErrorCode::None);
+        assert!(host.control_planes.iter().all(|plane| plane.groups.memory_bytes() == 0));
+    });
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        loaded(&host).await;
+        assert_eq!(names(&host).await, [""; 0]);
+        assert_eq!(beat(&host, 0, "g", "me", 5, None).await.error_code, ErrorCode::GroupIdNotFound);
     });
 }

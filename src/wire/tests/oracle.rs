@@ -187,13 +187,13 @@ fn messages_of_administration_agree_with_the_oracle() {
 
 #[test]
 fn messages_of_groups_and_offsets_agree_with_the_oracle() {
-    // OffsetCommit and OffsetFetch 10 came with Kafka 4.1, after the oracle.
+    // Requests of OffsetCommit and OffsetFetch in version 10 are unstable in the oracle's Kafka.
     check::<ours::FindCoordinatorRequest, theirs::FindCoordinatorRequest>(&[]);
     check::<ours::FindCoordinatorResponse, theirs::FindCoordinatorResponse>(&[]);
     check::<ours::OffsetCommitRequest, theirs::OffsetCommitRequest>(&[10]);
-    check::<ours::OffsetCommitResponse, theirs::OffsetCommitResponse>(&[10]);
+    check::<ours::OffsetCommitResponse, theirs::OffsetCommitResponse>(&[]);
     check::<ours::OffsetFetchRequest, theirs::OffsetFetchRequest>(&[10]);
-    check::<ours::OffsetFetchResponse, theirs::OffsetFetchResponse>(&[10]);
+    check::<ours::OffsetFetchResponse, theirs::OffsetFetchResponse>(&[]);
     check::<ours::OffsetDeleteRequest, theirs::OffsetDeleteRequest>(&[]);
     check::<ours::OffsetDeleteResponse, theirs::OffsetDeleteResponse>(&[]);
     check::<ours::ListGroupsRequest, theirs::ListGroupsRequest>(&[]);

@@ -32,14 +32,14 @@ impl OneGroup for JoinGroupRequest {
 
     async fn serve(
         self,
-        _plane: &ControlPlane,
+        plane: &ControlPlane,
         coordinator: &Coordinator,
         caller: Caller<'_>,
     ) -> JoinGroupResponse {
-        let (version, client) = (caller.version(), client_of(caller));
+        let (version, client, image) = (caller.version(), client_of(caller), plane.shard.image());
         let member_id = self.member_id.clone();
         let joined = coordinator
-            .ask(|groups, turn, waiting| groups.join(self, version, client, waiting, turn))
+            .ask(|groups, turn, waiting| groups.join(self, version, client, &*image, waiting, turn))
             .await;
         joined.unwrap_or_else(|error_code| JoinGroupResponse {
             error_code,
@@ -62,13 +62,13 @@ impl OneGroup for SyncGroupRequest {
 
     async fn serve(
         self,
-        _plane: &ControlPlane,
+        plane: &ControlPlane,
         coordinator: &Coordinator,
         caller: Caller<'_>,
     ) -> SyncGroupResponse {
-        let version = caller.version();
+        let (version, image) = (caller.version(), plane.shard.image());
         let synced = coordinator
-            .ask(|groups, turn, waiting| groups.sync(self, version, waiting, turn))
+            .ask(|groups, turn, waiting| groups.sync(self, version, &*image, waiting, turn))
             .await;
         // A member that asks while its group is being read joins again, as with Kafka.
         synced.unwrap_or_else(|error| {
@@ -124,12 +124,13 @@ impl OneGroup for LeaveGroupRequest {
 
     async fn serve(
         self,
-        _plane: &ControlPlane,
+        plane: &ControlPlane,
         coordinator: &Coordinator,
         caller: Caller<'_>,
     ) -> LeaveGroupResponse {
-        let version = caller.version();
-        let left = coordinator.answer(|groups, turn| groups.leave(&self, version, turn)).await;
+        let (version, image) = (caller.version(), plane.shard.image());
+        let left =
+            coordinator.answer(|groups, turn| groups.leave(&self, version, &*image, turn)).await;
         left.unwrap_or_else(|error| self.refuse(version, error))
     }
 }

@@ -34,6 +34,11 @@ pub async fn handle(
     }
     let FoundCoordinator { node_id, host, port, error_code, error_message, .. } =
         found.pop().expect("one key was asked for");
+    // As by Kafka, the old form names the error that is none.
+    let error_message = match error_code {
+        ErrorCode::None => Some(Str::from_static(error_code.name())),
+        _ => error_message,
+    };
     FindCoordinatorResponse { node_id, host, port, error_code, error_message, ..Default::default() }
 }
 

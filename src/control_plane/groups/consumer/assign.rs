@@ -119,9 +119,13 @@ fn uniform_mixed(members: &[Subscriber], counts: &Counts) -> Vec<Assignment> {
         }
     }
     // Each move brings two sizes closer, so this ends.
-    while topics.iter().fold(false, |moved, topic| {
-        even_out(*topic, &subscribers[topic], members, &mut parts) || moved
-    }) {}
+    let mut has_moved = true;
+    while has_moved {
+        has_moved = false;
+        for topic in &topics {
+            has_moved |= even_out(*topic, &subscribers[topic], members, &mut parts);
+        }
+    }
     parts.into_iter().map(assignment).collect()
 }
 

@@ -7,6 +7,7 @@ use super::topics::metadata_hash;
 use super::{ConsumerGroup, Refusal, TopicView, sort_topics};
 use crate::control_plane::groups::classic::{self, ClassicGroup};
 use crate::control_plane::groups::turn::Turn;
+use crate::limits::{GROUP_MEMBER_BYTES_MAX, GROUP_VALUE_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::types::TopicId;
 use crate::wire::api::join_group::JoinGroupRequestProtocol;
 use crate::wire::consumer_group::{
@@ -55,6 +56,14 @@ impl ConsumerGroup {
         let mut taken: HashSet<(TopicId, i32)> = HashSet::new();
         for member in classic.members().iter() {
             let (said, places) = converted(classic, member, topics).map_err(refuse)?;
+            if (Member { said: said.clone(), ..Default::default() }).memory_bytes()
+                > GROUP_MEMBER_BYTES_MAX
+            {
+                return Err(refuse("a member's subscription is too large"));
+            }
+            group
+                .check_partitions(&said, topics)
+                .map_err(|_| refuse("its topics are too large"))?;
             let mut holding = Holding {
                 epoch: classic.generation(),
                 previous_epoch: classic.generation(),
@@ -106,7 +115,11 @@ impl ConsumerGroup {
     /// Whether all who are left speak the classic protocol: the group is to become a classic one.
     pub(super) fn wants_downgrade(&self, turn: &Turn) -> bool {
         let count = self.members.len();
-        count > 0 && self.follows.classic_members == count && count <= turn.config.members_max
+        count > 0
+            && self.follows.classic_members == count
+            && count <= turn.config.members_max
+            // A classic group is one record. One that is too large stays as it is.
+            && self.members.values().map(classic_bytes).sum::<usize>() <= GROUP_VALUE_BYTES_MAX
     }
 
     /// The classic group that takes this one's place, if it is time. To be called after every request and timer
@@ -143,6 +156,13 @@ impl ConsumerGroup {
         tracing::info!(group = %classic.id(), "the consumer group became a classic group");
         Some(classic)
     }
+}
+
+/// What a member takes of a classic group's record, at most.
+fn classic_bytes(member: &Member) -> usize {
+    let assigned = member.holding.assigned.values();
+    let part = |partitions: usize| TOPIC_NAME_BYTES_MAX + 16 + partitions * size_of::<i32>();
+    member.memory_bytes() + assigned.map(|partitions| part(partitions.len())).sum::<usize>()
 }
 
 /// What a classic member says of itself, and has.

@@ -6,7 +6,9 @@ use super::record::ConsumerChange;
 use super::topics::{metadata_hash, resolve};
 use super::{ConsumerGroup, DEFAULT_ASSIGNOR, Refusal, ResolvedRegex, TopicView};
 use crate::control_plane::groups::turn::Turn;
-use crate::limits::GROUP_PARTITIONS_MAX;
+use crate::limits::{
+    GROUP_ASSIGNED_PARTITION_BYTES, GROUP_ASSIGNED_TOPIC_BYTES, GROUP_ASSIGNMENT_BYTES_MAX,
+};
 use crate::types::{Timestamp, TopicId};
 use crate::wire::consumer_group::{
     ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
@@ -108,10 +110,10 @@ impl ConsumerGroup {
             return;
         }
         let facts = self.subscribed_facts(topics);
-        if facts.values().map(|(_, count)| count).sum::<usize>() > GROUP_PARTITIONS_MAX {
+        if assigned_bytes(facts.values().copied()) > GROUP_ASSIGNMENT_BYTES_MAX {
             tracing::warn!(
                 group = %self.group,
-                "topics of the group have more than {GROUP_PARTITIONS_MAX} partitions: assignments stay as they are"
+                "topics of the group have too many partitions: assignments stay as they are"
             );
             return;
         }
@@ -167,17 +169,13 @@ impl ConsumerGroup {
         said: &ConsumerGroupMemberMetadataValue,
         topics: &dyn TopicView,
     ) -> Result<(), Refusal> {
-        let of = |names: &mut dyn Iterator<Item = &Str>| -> usize {
-            let distinct: BTreeSet<&Str> = names.collect();
-            distinct.into_iter().filter_map(|name| topics.topic(name)).map(|(_, count)| count).sum()
-        };
-        let mut all = self.subscribed_topics().chain(&said.subscribed_topic_names);
-        if of(&mut all) > GROUP_PARTITIONS_MAX {
+        let names: BTreeSet<&Str> =
+            self.subscribed_topics().chain(&said.subscribed_topic_names).collect();
+        let facts = names.into_iter().filter_map(|name| topics.topic(name));
+        if assigned_bytes(facts) > GROUP_ASSIGNMENT_BYTES_MAX {
             return Err(Refusal::new(
                 ErrorCode::GroupMaxSizeReached,
-                format!(
-                    "The topics of the consumer group have more than {GROUP_PARTITIONS_MAX} partitions."
-                ),
+                "The topics of the consumer group have too many partitions.",
             ));
         }
         Ok(())
@@ -189,6 +187,12 @@ impl ConsumerGroup {
             .filter_map(|name| topics.topic(name).map(|facts| (name.clone(), facts)))
             .collect()
     }
+}
+
+/// What it takes to store all of these topics as one member's.
+fn assigned_bytes(facts: impl Iterator<Item = (TopicId, usize)>) -> usize {
+    let of = |(_, count)| GROUP_ASSIGNED_TOPIC_BYTES + count * GROUP_ASSIGNED_PARTITION_BYTES;
+    facts.map(of).sum()
 }
 
 fn age(at: Timestamp, now: Timestamp) -> Duration {

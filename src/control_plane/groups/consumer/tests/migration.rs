@@ -17,11 +17,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A consumer that speaks the classic protocol, cooperatively, of topic `a`.
 #[derive(Clone, Debug, Default)]
-struct ClassicClient {
-    id: String,
+pub struct ClassicClient {
+    pub id: String,
     instance: Option<String>,
     generation: i32,
-    owned: BTreeSet<i32>,
+    pub owned: BTreeSet<i32>,
+    /// It was told to join, and has not had its assignment since.
+    joins: bool,
 }
 
 fn places(owned: &BTreeSet<i32>) -> Vec<ConsumerProtocolTopicPartitions> {
@@ -32,7 +34,7 @@ fn places(owned: &BTreeSet<i32>) -> Vec<ConsumerProtocolTopicPartitions> {
 }
 
 impl ClassicClient {
-    fn new(id: &str) -> ClassicClient {
+    pub fn new(id: &str) -> ClassicClient {
         ClassicClient { id: id.to_string(), ..Default::default() }
     }
 
@@ -131,7 +133,33 @@ impl ClassicClient {
         }
     }
 
-    fn leave(&self, bench: &mut Bench) -> ErrorCode {
+    /// As `beat`, of a client some of whose answers are lost, and that was fenced perhaps.
+    pub fn beat_over(&mut self, bench: &mut Bench, mut is_lost: impl FnMut() -> bool) {
+        match self.heartbeat(bench) {
+            ErrorCode::None if !self.joins => return,
+            ErrorCode::None | ErrorCode::RebalanceInProgress => {}
+            // What it had is not its own any more.
+            ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId => {
+                self.owned.clear();
+                self.generation = -1;
+            }
+            error => panic!("{self:?}: {error}"),
+        }
+        self.joins = true;
+        let joined = self.try_join(bench);
+        assert_eq!(joined.error_code, ErrorCode::None, "{self:?}");
+        if is_lost() {
+            return;
+        }
+        self.generation = joined.generation_id;
+        let before = self.clone();
+        self.joins = !self.sync(bench).is_none();
+        if is_lost() {
+            *self = before;
+        }
+    }
+
+    pub fn leave(&self, bench: &mut Bench) -> ErrorCode {
         let member = MemberIdentity { member_id: self.id(), ..Default::default() };
         let request = LeaveGroupRequest { members: vec![member], ..Default::default() };
         let left = bench.turn(|group, topics, turn| group.leave_classic(&request, 5, topics, turn));

@@ -1,8 +1,9 @@
-//! Random histories: joins, answers that are lost, slow members, crashes, restarts, topics that come and grow.
+//! Random histories of members of both protocols: joins, answers that are lost, slow members, crashes, restarts, topics that come and grow.
 
+use super::migration::ClassicClient;
 use super::*;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 const STEPS: usize = 120;
 
 struct Dice(u64);
@@ -26,6 +27,7 @@ struct History {
     dice: Dice,
     bench: Bench,
     clients: Vec<Client>,
+    classics: Vec<ClassicClient>,
     born: usize,
 }
 
@@ -33,7 +35,10 @@ impl History {
     fn new(seed: u64) -> History {
         let mut bench = Bench::with_topic("a", 5);
         bench.topics.set("b", 3);
-        History { seed, dice: Dice(seed), bench, clients: Vec::new(), born: 0 }
+        // It stays a consumer group, whoever is in it.
+        bench.config.members_max = 0;
+        let (clients, classics) = (Vec::new(), Vec::new());
+        History { seed, dice: Dice(seed), bench, clients, classics, born: 0 }
     }
 
     /// Nobody whom the group knows works on what another works on that the group knows.
@@ -46,10 +51,36 @@ impl History {
                 assert_eq!(other, None, "seed {}: {partition:?} and {}", self.seed, client.id);
             }
         }
+        for client in &self.classics {
+            let is_member = self.bench.group.members.contains_key(client.id.as_str());
+            for index in client.owned.iter().filter(|_| is_member) {
+                let partition = (self.bench.topics.id("a"), *index);
+                let other = owners.insert(partition, &client.id);
+                assert_eq!(other, None, "seed {}: {partition:?} and {}", self.seed, client.id);
+            }
+        }
+    }
+
+    fn beat_classic(&mut self) {
+        let at = self.dice.below(self.classics.len());
+        match self.dice.below(20) {
+            // It is gone, and nobody says so.
+            0 => drop(self.classics.swap_remove(at)),
+            1 => drop(self.classics.swap_remove(at).leave(&mut self.bench)),
+            _ => {
+                let dice = &mut self.dice;
+                self.classics[at].beat_over(&mut self.bench, || dice.one_in(6));
+            }
+        }
     }
 
     fn step(&mut self) {
-        match self.dice.below(14) {
+        match self.dice.below(18) {
+            14 if self.classics.len() < 3 && self.bench.group.members_count() > 0 => {
+                self.born += 1;
+                self.classics.push(ClassicClient::new(&format!("c{}", self.born)));
+            }
+            15.. if !self.classics.is_empty() => self.beat_classic(),
             0 | 1 if self.clients.len() < 6 => self.join(),
             2 if !self.clients.is_empty() => self.leave_or_crash(),
             3 => self.change_topics(),
@@ -141,6 +172,9 @@ impl History {
             for client in &mut self.clients {
                 client.beat(&mut self.bench);
             }
+            for client in &mut self.classics {
+                client.beat_over(&mut self.bench, || false);
+            }
             self.check_owners();
         }
     }
@@ -153,10 +187,18 @@ impl History {
             .iter()
             .filter(|client| group.members.contains_key(client.id.as_str()))
             .collect();
-        assert_eq!(inside.len(), group.members.len(), "seed {seed}: only who lives is in");
-        let state = if inside.is_empty() { "Empty" } else { "Stable" };
+        let count = inside.len() + self.classics.len();
+        assert_eq!(count, group.members.len(), "seed {seed}: only who lives is in");
+        let state = if count == 0 { "Empty" } else { "Stable" };
         assert_eq!(group.state_name(), state, "seed {seed}");
         let mut owned = BTreeSet::new();
+        for client in &self.classics {
+            let topic = self.bench.topics.id("a");
+            let target = group.targets[client.id.as_str()].get(&topic);
+            let target = target.cloned().unwrap_or_default();
+            assert_eq!(client.owned, target, "seed {seed}: {}", client.id);
+            owned.extend(client.owned.iter().map(|index| (topic, *index)));
+        }
         for client in inside {
             let target = &group.targets[client.id.as_str()];
             let target: BTreeSet<(TopicId, i32)> = target

@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::GROUP_PARTITIONS_MAX;
+use crate::limits::{GROUP_ASSIGNED_PARTITION_BYTES, GROUP_ASSIGNMENT_BYTES_MAX};
 use crate::wire::consumer_group::ConsumerGroupCurrentMemberAssignmentValue;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -246,14 +246,15 @@ fn a_full_group_takes_nobody_new() {
 #[test]
 fn more_partitions_than_a_record_holds_are_refused_or_wait() {
     let mut bench = Bench::with_topic("a", 3);
-    bench.topics.set("huge", GROUP_PARTITIONS_MAX);
+    let too_many = GROUP_ASSIGNMENT_BYTES_MAX / GROUP_ASSIGNED_PARTITION_BYTES;
+    bench.topics.set("huge", too_many);
     let refused = Client::new("m1", &["a", "huge"]).beat(&mut bench);
     assert_eq!(refused.error_code, ErrorCode::GroupMaxSizeReached);
     assert!(bench.group.is_gone() && bench.log.is_empty(), "nothing came of it");
     let mut one = Client::new("m1", &["a"]);
     one.beat(&mut bench);
     bench.pass(SECOND);
-    bench.topics.set("a", GROUP_PARTITIONS_MAX + 1);
+    bench.topics.set("a", too_many);
     assert_eq!(one.beat(&mut bench).error_code, ErrorCode::None);
     assert_eq!((one.indexes(), epochs(&bench)), (vec![0, 1, 2], (2, 1)));
     let text = "x".repeat(crate::limits::GROUP_MEMBER_BYTES_MAX);
