@@ -197,11 +197,12 @@ fn only_an_empty_group_is_deleted_and_its_tombstone_is_stored() {
 
 #[test]
 fn who_waits_is_told_when_the_group_goes_elsewhere() {
-    let end: [(fn(&mut ClassicGroup, &mut Turn), ErrorCode, bool); 2] = [
+    type End = fn(&mut ClassicGroup, &mut Turn);
+    let ends: [(End, ErrorCode, bool); 2] = [
         (ClassicGroup::unload, ErrorCode::NotCoordinator, false),
         (ClassicGroup::convert_away, ErrorCode::RebalanceInProgress, true),
     ];
-    for (end, error, is_tombstone) in end {
+    for (end, error, is_tombstone) in ends {
         let (mut bench, joined) = Bench::stable(2);
         let joining = bench.join(request(&joined[0].member_id), 9);
         bench.turn(end);

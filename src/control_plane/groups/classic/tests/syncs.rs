@@ -126,7 +126,7 @@ fn members_that_do_not_sync_in_time_are_out() {
         assert_eq!(bench.ids().len(), 2);
         bench.pass_ms(1);
         bench.check_state(State::PreparingRebalance, 1);
-        assert_eq!(bench.ids(), [synced.member_id.clone()]);
+        assert_eq!(bench.ids(), std::slice::from_ref(&synced.member_id));
         let expected = if with_leader { ErrorCode::None } else { ErrorCode::RebalanceInProgress };
         assert_eq!(waiting.get().error_code, expected);
         assert_eq!(bench.heartbeat(&silent.member_id, 1), ErrorCode::UnknownMemberId);
@@ -147,7 +147,7 @@ fn once_all_have_synced_nobody_is_put_out() {
 fn a_follower_that_waits_for_its_assignment_needs_no_heartbeat() {
     let (mut bench, leader, follower) = joined();
     let waiting = bench.follow(&follower);
-    bench.live(&[leader.clone()], Duration::from_secs(30));
+    bench.live(std::slice::from_ref(&leader), Duration::from_secs(30));
     assert!(waiting.is_waiting());
     bench.lead(&leader);
     assert_eq!(waiting.get().error_code, ErrorCode::None);
