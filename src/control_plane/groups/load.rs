@@ -132,7 +132,7 @@ impl Fold {
             return self.end_transaction(header.producer_id, &key);
         }
         let record = match record::decode(&key, record.value.as_ref())? {
-            Decoded::Known(known) => known,
+            Decoded::Known(known) => *known,
             Decoded::Foreign(kind) => {
                 self.foreign.insert(kind);
                 return Ok(());

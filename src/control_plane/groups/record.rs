@@ -61,7 +61,7 @@ pub struct Encoded {
 /// What a record of the log is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
-    Known(GroupRecord),
+    Known(Box<GroupRecord>),
     /// Of a kind that is not kept here: share and streams groups, or a newer Kafka's.
     Foreign(i16),
 }
@@ -127,7 +127,7 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, WireError> 
         }
         foreign => return Ok(Decoded::Foreign(foreign)),
     };
-    Ok(Decoded::Known(record))
+    Ok(Decoded::Known(Box::new(record)))
 }
 
 /// A string that is not null, without the buffer that it lay in.
@@ -226,7 +226,7 @@ mod tests {
     fn check(record: &GroupRecord) -> Encoded {
         let encoded = record.encode();
         let decoded = decode(&encoded.key, encoded.value.as_ref());
-        assert_eq!(decoded, Ok(Decoded::Known(record.clone())));
+        assert_eq!(decoded, Ok(Decoded::Known(Box::new(record.clone()))));
         encoded
     }
 
@@ -265,11 +265,10 @@ mod tests {
             (b"\0\x03\0\0\0\0\0\0\0\x09\0\0\0\x02\0\x01m\0\0\0\0\0\0\0\x63", 2, -1),
         ] {
             let value = Bytes::copy_from_slice(value);
-            let Ok(Decoded::Known(GroupRecord::Offset(key, Some(read)))) =
-                decode(&key, Some(&value))
-            else {
+            let Ok(Decoded::Known(record)) = decode(&key, Some(&value)) else {
                 panic!("{value:?}");
             };
+            let GroupRecord::Offset(key, Some(read)) = *record else { panic!("{record:?}") };
             assert_eq!((key.partition, read.offset, read.metadata.as_str()), (7, 9, "m"));
             assert_eq!(
                 (read.leader_epoch, read.expire_timestamp),
