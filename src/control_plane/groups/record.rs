@@ -268,7 +268,7 @@ mod tests {
             let Ok(Decoded::Known(record)) = decode(&key, Some(&value)) else {
                 panic!("{value:?}");
             };
-            let GroupRecord::Offset(key, Some(read)) = *record else { panic!("{value:?}") };
+            let GroupRecord::Offset(key, Some(read)) = *record else { panic!("{record:?}") };
             assert_eq!((key.partition, read.offset, read.metadata.as_str()), (7, 9, "m"));
             assert_eq!(
                 (read.leader_epoch, read.expire_timestamp),
