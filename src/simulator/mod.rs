@@ -10,6 +10,7 @@
 //! - `workload`: who works on the log; `check`: what must hold after it was opened
 //! - `model`: what was promised; `trouble`: what goes wrong with the disk
 //! - `damaged`: recovery of arbitrary bytes, for fuzzing
+//! - `repaired`: what is said of damage, served before it, and made of it by repairs
 
 #[cfg(test)]
 mod broker;
@@ -18,6 +19,8 @@ pub mod damaged;
 mod dice;
 mod history;
 mod model;
+#[cfg(test)]
+mod repaired;
 mod trouble;
 mod workload;
 

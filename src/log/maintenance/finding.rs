@@ -135,7 +135,7 @@ impl Region {
 pub struct Inspection {
     pub id: PartitionId,
     pub log_start: Offset,
-    /// The offset after the last record, once a start has cut what is torn.
+    /// The offset after the last record that is there or was, once a start has cut what is torn.
     pub end: Offset,
     pub segments: usize,
     pub totals: Totals,

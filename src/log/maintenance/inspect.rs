@@ -270,8 +270,7 @@ impl<'a> Inspector<'a> {
             let region = Region { segment: from, start, end, from, to, is_given_up: false };
             self.damaged(&fault, region, None);
         }
-        self.result.end = from;
-        self.scan.next = from;
+        self.scan.next = to.max(from);
     }
 
     // ------------------------------------------------------------ the walk

@@ -8,7 +8,7 @@
 //! from serving what is half repaired, until all is done: after a crash the same repair, asked for again, ends it.
 
 use super::backup::{Backup, Writer};
-use super::finding::{Inspection, Region};
+use super::finding::{FindingKind, Inspection, Region};
 use super::inspect::PartitionFacts;
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
@@ -81,7 +81,8 @@ impl RepairPlan {
                 if found.epochs_stale {
                     sentences.push("make the history of leader epochs anew".to_string());
                 }
-                if sentences.is_empty() && !found.is_sound() && !found.is_interrupted {
+                let of_points = FindingKind::RecoveryPoints;
+                if found.findings.iter().any(|finding| finding.kind == of_points) {
                     sentences.push("forget what recovery points say of this partition".to_string());
                 }
             }
@@ -366,6 +367,7 @@ impl Work<'_> {
             let touched = self.found.stale.contains(base)
                 || self.found.regions.iter().any(|r| r.segment == *base || r.from == *base);
             if touched || self.found.is_interrupted {
+                self.take_indexes(*base).await?;
                 self.write_index(*base, Position(*bytes)).await?;
             }
         }
