@@ -164,6 +164,10 @@ class Process:
     def alive(self):
         return self.process.poll() is None
 
+    def reads(self):
+        """Whether it has read something yet: a runtime takes its time to start, a group too."""
+        return os.path.getsize(self.member.path) > 1000
+
     def kill(self):
         self.member.killed = now_ms()
         self.process.kill()
@@ -207,13 +211,14 @@ class Run:
         process.process.send_signal(signal.SIGTERM)
 
     def churn(self):
-        """Members come and go until the time is over."""
-        end = time.monotonic() + SECONDS_EACH
+        """Members come and go until the time is over, which begins when the first three have something."""
         resume_at, bag = {}, ["pause", "join", "kill", "join", "leave", "join"]
         for _ in range(3):
             self.start()
             time.sleep(self.random.uniform(0, 1.2))
-        time.sleep(min(4, SECONDS_EACH / 6))  # So that the first to be paused has something.
+        began = until(lambda: all(p.reads() for p in self.processes), 60)
+        self.check("begins", None if began else "three members that join do not all read within a minute")
+        end = time.monotonic() + SECONDS_EACH
         while time.monotonic() < end:
             for process in [p for p, at in resume_at.items() if time.monotonic() > at]:
                 self.resume(process, resume_at)
@@ -237,9 +242,12 @@ class Run:
             if len(running) < MEMBERS_MAX:
                 self.start()
             return
-        if len(running) < 2:
-            return self.start()
-        process = self.random.choice(running[:-1])  # Not the youngest, which has hardly joined.
+        readers = [p for p in running if p.reads()]
+        if len(running) < 2 or not readers:
+            if len(running) < MEMBERS_MAX:
+                self.start()
+            return
+        process = self.random.choice(readers)
         if what == "pause":
             length = self.session_ms / 1000 + 2.5
             if time.monotonic() + length > end + 10:
