@@ -101,7 +101,8 @@ def confluent(bootstrap, topic, group, protocol, session_ms, log):
 
 
 def kafka_python(bootstrap, topic, group, protocol, session_ms, log):
-    from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+    from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+    from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
     from kafka.errors import KafkaError
     more = {}
     if protocol == "cooperative":
@@ -110,27 +111,38 @@ def kafka_python(bootstrap, topic, group, protocol, session_ms, log):
     consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), group_id=group, enable_auto_commit=False,
                              auto_offset_reset="earliest", session_timeout_ms=session_ms, heartbeat_interval_ms=session_ms // 4, **more)
 
-    def commit(partitions=None):
-        due = log.due(partitions)
+    def offsets(due):
+        return {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in due.items()}
+
+    def commit():
+        due = log.due()
         if not due:
             return
         log.tried(due)
         try:
-            consumer.commit({TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in due.items()})
+            consumer.commit(offsets(due))
             log.committed(due)
         except KafkaError as e:
             log.line("x", f"commit: {e!r}")
 
-    class Listener(ConsumerRebalanceListener):
-        def on_partitions_revoked(self, revoked):
+    class Listener(AsyncConsumerRebalanceListener):
+        # These run on the client's own thread, which may wait, but not by way of a blocking call.
+        async def on_partitions_revoked(self, revoked):
             partitions = {p.partition for p in revoked}
-            commit(partitions)
+            due = log.due(partitions)
+            if due:
+                log.tried(due)
+                try:
+                    await consumer.commit_async(offsets(due))
+                    log.committed(due)
+                except KafkaError as e:
+                    log.line("x", f"commit: {e!r}")
             log.gone(partitions)
 
-        def on_partitions_lost(self, lost):
+        async def on_partitions_lost(self, lost):
             log.gone([p.partition for p in lost], "!")
 
-        def on_partitions_assigned(self, assigned):
+        async def on_partitions_assigned(self, assigned):
             log.assigned([p.partition for p in assigned])
 
     consumer.subscribe([topic], listener=Listener())

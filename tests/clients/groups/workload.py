@@ -334,7 +334,7 @@ class Run:
                     process.process.wait()
         with open(os.path.join(self.folder, "story"), "w", encoding="utf-8") as f:
             print(*self.story, f"states {self.watcher.states}", *self.watcher.errors, sep="\n", file=f)
-        judge = Judge([p.member for p in self.processes], writer.values, self.watcher.samples)
+        judge = Judge([p.member for p in self.processes], writer.values, self.watcher.samples, self.client == "kafka-python")
         self.check("consumed", judge.all_consumed())
         self.check("order", judge.in_order())
         self.check("start", judge.starts_at_committed())
