@@ -10,7 +10,8 @@
 #   BOOTSTRAP    a broker that runs already; lanes that must start or end one are then skipped
 #   MODES        endpoint modes, each of which the client lanes run in (default "per-core shared")
 #   RESTART_CMD  another command line for flights-restart (default: BROKER_CMD with --cpus 0)
-#   WITHOUT      what the broker has not got yet (default groups,txn; empty for all)
+#   WITHOUT      what the broker has not got yet (default txn; empty for all)
+#   SECONDS_EACH, JOBS, RATE, SEED    of the lane groups: see groups/workload.py
 #   CORELOG_LAB_DIR, where all that is fetched goes; FLIGHTS, flights.csv.zip
 #
 # A lane whose runtime is missing is skipped, with a line that says so; with CI=true it fails.
@@ -21,7 +22,7 @@ root=$(cd "$here/../.." && pwd)
 binary=${CARGO_TARGET_DIR:-$root/target}/release/corelog
 BROKER_CMD=${BROKER_CMD:-$binary serve --data-dir DIR --listen 127.0.0.1:PORT --endpoints ENDPOINTS}
 MODES=${MODES:-per-core shared}
-export WITHOUT=${WITHOUT-groups,txn}
+export WITHOUT=${WITHOUT-txn}
 passed=0 failed=0 skipped=0 summary=()
 
 declare -A about=(
@@ -29,6 +30,7 @@ declare -A about=(
   [kcat]="kcat" [python]="confluent-kafka, kafka-python, aiokafka" [kafkajs]="kafkajs, @platformatic/kafka"
   [java]="the Java client" [go]="franz-go, sarama" [tools]="Apache Kafka's console tools, kafka-dump-log on what they wrote"
   [compatibility]="every method of Java's Admin, compared with Apache Kafka's answers"
+  [groups]="groups of every client whose members come, go, are killed and paused, in both endpoint modes"
   [dump-log]="kafka-dump-log on sealed segments after a clean stop"
   [flights]="all flights through every client, read back by another"
   [flights-kill]="the same, with the broker killed in the middle"
@@ -36,7 +38,7 @@ declare -A about=(
   [adopt]="a log directory written by Apache Kafka is served"
   [hostile]="bad input, latency and memory watched")
 client_lanes=(oracle kcat python kafkajs java go tools)
-own_lanes=(compatibility dump-log flights flights-kill flights-restart adopt hostile)
+own_lanes=(groups compatibility dump-log flights flights-kill flights-restart adopt hostile)
 
 command_for() { echo "${BROKER_CMD//ENDPOINTS/$1}"; } # mode
 
@@ -105,6 +107,26 @@ lane_adopt() {
   [ -f "$LAB/adopt/expected.json" ] || python3 "$here/adopt.py" make "$LAB/adopt" >&2 || return 1
   BROKER_CMD=$(command_for per-core) python3 "$here/adopt.py" check "$LAB/adopt"
 }
+lane_groups() {
+  local modes=$MODES mode p=0 f=0 s=0 counts before out=$LAB/groups.out
+  [[ $BROKER_CMD == *ENDPOINTS* ]] || modes=once
+  # A member of a group of KIP-848 has the broker's session timeout: a pause is to be longer.
+  export CORELOG_GROUPS_CONSUMER_SESSION_TIMEOUT_MS=8s CORELOG_GROUPS_CONSUMER_HEARTBEAT_INTERVAL_MS=2s
+  export JAVA_CLASSPATH=${JAVA_CLASSPATH:-} NODE_DEPS=$LAB/node GO_BIN=$LAB/go
+  for mode in $modes; do
+    start_broker "$mode" || { f=$((f + 1)); continue; }
+    "$PYTHON" "$here/groups/workload.py" >"$out"
+    grep -vE '^[0-9]+ passed' "$out" | sed -E "s/^(ok  |FAIL|skip) /\1 $mode /"
+    counts=$(grep -E '^[0-9]+ passed' "$out" || echo "0 passed, 1 failed, 0 skipped")
+    p=$((p + $(cut -d' ' -f1 <<<"$counts"))) f=$((f + $(cut -d' ' -f3 <<<"$counts"))) s=$((s + $(cut -d' ' -f5 <<<"$counts")))
+    before=$failed
+    grep -E 'panicked|ERROR' "$broker_dir/broker.log" | head -3 | sed 's/^/FAIL the broker said: /'
+    grep -qE 'panicked|ERROR' "$broker_dir/broker.log" && f=$((f + 1))
+    end_broker
+    f=$((f + failed - before))
+  done
+  echo "$p passed, $f failed, $s skipped"
+}
 lane_compatibility() { BROKER_CMD=$(command_for per-core) python3 "$here/compatibility.py" compare; }
 lane_hostile() { BROKER_CMD=$(command_for per-core) python3 "$here/hostile.py"; }
 
@@ -117,6 +139,7 @@ need_for() { # lane: makes what it needs
     java) need_java ;;
     compatibility) need_java && need_kafka ;;
     go) need_go ;;
+    groups) need_python && { need_java; need_node; need_go; } || [ "${CI:-}" != true ] ;; # skips the groups of a missing one
     tools | dump-log | adopt) need_kafka ;;
     flights*) need_python; need_java; need_go; need_kcat; ! lacks python3 ;; # a missing one skips its part
   esac
