@@ -305,10 +305,9 @@ impl<'a> Inspector<'a> {
         let fault = |error| LogFault::from_io("open", &path, 0, &error);
         let options = FileOptions { read_only: true, ..FileOptions::default() };
         let file = File::open(&path, options).await.map_err(fault)?;
-        self.begin_index(base, bytes, next_base).await?;
+        let has_index = self.begin_index(base, bytes, next_base).await?;
         let mut segment = Segment { allocated: bytes, ..Segment::empty(base) };
         let mut window = Window::forgiving();
-        let regions_before = self.result.regions.len();
         let mut told = 0;
         let goes_on = loop {
             let ending = self.next_ending(&file, &mut segment, next_base, &mut window).await?;
@@ -332,8 +331,7 @@ impl<'a> Inspector<'a> {
         };
         self.tell_progress(bytes, &mut told);
         file.close().await.map_err(fault)?;
-        let is_whole = self.result.regions.len() == regions_before;
-        self.end_index(&segment, next_base, is_whole);
+        self.end_index(&segment, next_base, has_index);
         self.tell_breaks(&segment);
         Ok(goes_on)
     }
@@ -514,12 +512,13 @@ impl<'a> Inspector<'a> {
 
     // ------------------------------------------------------------ beside the batches
 
+    /// False when the segment has no index that can be read, though it should.
     async fn begin_index(
         &mut self,
         base: Offset,
         bytes: u64,
         next_base: Option<Offset>,
-    ) -> Result<(), LogFault> {
+    ) -> Result<bool, LogFault> {
         let read = self.partition.read_index(base, Position(bytes)).await;
         let index = match read {
             Err(fault) if fault.kind == FaultKind::Device => None,
@@ -528,17 +527,10 @@ impl<'a> Inspector<'a> {
         let is_exact = !self.listing.foreign;
         if let Some(index) = index {
             self.observer().begin_index(index, is_exact);
-            return Ok(());
+            return Ok(true);
         }
         // What was rolled and not sealed is sealed by the next start, and an active segment may have none yet.
-        if next_base.is_none_or(|next| next > self.scan.from) && !self.has_index(base) {
-            return Ok(());
-        }
-        let path = segment::file_path(&self.partition.directory, base, segment::INDEX_SUFFIX);
-        let reason = "the indexes of this segment are missing or damaged";
-        self.tell(FindingKind::Index, &path, reason, Remedy::RemakeIndexes);
-        self.result.stale.push(base);
-        Ok(())
+        Ok(next_base.is_none_or(|next| next > self.scan.from) && !self.has_index(base))
     }
 
     fn has_index(&self, base: Offset) -> bool {
@@ -548,24 +540,34 @@ impl<'a> Inspector<'a> {
         })
     }
 
-    fn end_index(&mut self, segment: &Segment, next_base: Option<Offset>, is_whole: bool) {
+    /// Tells of an index of a whole segment: what an index says of damage, or of what power loss took, is no fault
+    /// of the index.
+    fn end_index(&mut self, segment: &Segment, next_base: Option<Offset>, is_readable: bool) {
         let is_sealed = next_base.is_some_and(|next| next <= self.scan.from);
         let is_own = !self.listing.foreign;
-        let max = segment.max_timestamp.filter(|_| is_sealed && is_own && is_whole);
-        let Some(wrong) = self.observer().end_index(max) else { return };
-        // Its entries behind damage, and what power loss took, are no fault of the index.
-        if !is_whole || self.listing.unsynced {
-            return;
-        }
-        let suffix =
-            if wrong.in_times { segment::TIME_INDEX_SUFFIX } else { segment::INDEX_SUFFIX };
+        let max = segment.max_timestamp.filter(|_| is_sealed && is_own);
+        let wrong = self.observer().end_index(max);
+        let is_whole = self.result.regions.last().is_none_or(|last| last.segment != segment.base);
+        let (position, suffix, reason) = match wrong {
+            _ if !is_whole => return,
+            None if is_readable => return,
+            None => {
+                let reason = "the indexes of this segment are missing or damaged".to_string();
+                (0, segment::INDEX_SUFFIX, reason)
+            }
+            Some(_) if self.listing.unsynced => return,
+            Some(wrong) if wrong.in_times => {
+                (wrong.position, segment::TIME_INDEX_SUFFIX, wrong.reason)
+            }
+            Some(wrong) => (wrong.position, segment::INDEX_SUFFIX, wrong.reason),
+        };
         self.result.stale.push(segment.base);
         self.result.add(Finding {
             kind: FindingKind::Index,
             path: segment::file_path(&self.partition.directory, segment.base, suffix),
-            position: wrong.position,
+            position,
             offsets: None,
-            reason: wrong.reason,
+            reason,
             after: None,
             remedy: Remedy::RemakeIndexes,
         });

@@ -359,14 +359,15 @@ impl Work<'_> {
         runtime::sync_directory(&self.partition.directory).await
     }
 
-    /// Makes the indexes of sealed segments that have none. That of the last one is made by the next start.
+    /// Makes the indexes of sealed segments anew. Those of segments that were not sealed, and may end in zeros, and
+    /// of the last one are made by the next start.
     async fn remake_indexes(&self) -> Result<(), LogFault> {
         let segments = self.partition.list().await?.segments;
-        let sealed = segments.split_last().map_or(&[][..], |(_, sealed)| sealed);
-        for (base, bytes) in sealed {
+        let nexts = segments.iter().skip(1).map(|(next, _)| *next);
+        for ((base, bytes), next) in segments.iter().zip(nexts) {
             let touched = self.found.stale.contains(base)
                 || self.found.regions.iter().any(|r| r.segment == *base || r.from == *base);
-            if touched || self.found.is_interrupted {
+            if next <= self.found.known && (touched || self.found.is_interrupted) {
                 self.take_indexes(*base).await?;
                 self.write_index(*base, Position(*bytes)).await?;
             }
