@@ -174,6 +174,7 @@ fn records_come_out_as_they_went_in() {
         session.faults_are_sentences();
         session.a_reader_may_go_away();
         session.following_sees_what_comes();
+        session.groups_read_once_and_are_reset_and_deleted();
         broker.stop();
         dump_shows_segments(&folder.path().join("data"));
     }
@@ -311,6 +312,33 @@ impl Session {
         assert_eq!(lines.next().unwrap().unwrap(), "two");
         assert!(lines.next().is_none());
         assert!(process.wait().unwrap().success());
+    }
+
+    fn groups_read_once_and_are_reset_and_deleted(&self) {
+        self.succeed(&["topic", "create", "shared-out", "--partitions", "3"], "");
+        let lines: String = (0..300).map(|n| format!("k{n}:{n}\n")).collect();
+        self.succeed(&["produce", "shared-out", "--key-separator", ":"], &lines);
+        let read = ["consume", "shared-out", "--group", "readers"];
+        let values: String = (0..300).map(|n| format!("{n}\n")).collect();
+        assert_eq!(sorted(&self.succeed(&read, "")), sorted(&values));
+        assert_eq!(self.succeed(&read, ""), "", "the second time, nothing is left");
+        assert!(self.succeed(&["group", "list"], "").contains("readers"));
+        let described = self.succeed(&["group", "describe", "readers"], "");
+        assert!(described.contains("lag          0"), "{described}");
+
+        let reset =
+            ["group", "reset-offsets", "readers", "--topic", "shared-out", "--to", "beginning"];
+        assert!(self.succeed(&reset, "").starts_with("topic"));
+        assert_eq!(self.succeed(&read, ""), "", "without --execute nothing changes");
+        self.succeed(&[&reset[..], &["--execute"]].concat(), "");
+        let seven = self.succeed(&[&read[..], &["--count", "7"]].concat(), "");
+        let rest = self.succeed(&read, "");
+        assert_eq!(seven.lines().count(), 7);
+        assert_eq!(sorted(&format!("{seven}{rest}")), sorted(&values));
+
+        self.succeed(&["group", "delete", "readers"], "");
+        self.fail(&["group", "describe", "readers"], "", "there is no group readers");
+        self.fail(&["group", "delete", "readers"], "", "GROUP_ID_NOT_FOUND");
     }
 }
 

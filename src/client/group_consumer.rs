@@ -266,10 +266,11 @@ impl GroupConsumer {
         }
         let added: Vec<TopicPartition> =
             target.into_iter().filter(|at| !self.positions.contains_key(at)).collect();
+        // A report is answered with the assignment again: only what is new is reported.
+        self.owes_report = !revoked.is_empty() || !added.is_empty();
         if !added.is_empty() {
             self.begin(added).await?;
         }
-        self.owes_report = true;
         Ok(())
     }
 
