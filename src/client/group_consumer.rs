@@ -21,6 +21,8 @@ const REBALANCE_TIMEOUT: Duration = Duration::from_mins(1);
 const HEARTBEAT_FIRST: Duration = Duration::from_secs(1);
 const EPOCH_JOIN: i32 = 0;
 const EPOCH_LEAVE: i32 = -1;
+/// A member that has nothing to read asks this often at least: what comes then, it gets at once.
+const INTERVAL_MAX_WITH_NOTHING: Duration = Duration::from_secs(1);
 /// A commit is tried so often with the newest epoch.
 const COMMIT_TRIES: u32 = 5;
 
@@ -43,6 +45,8 @@ pub struct GroupConsumer {
     uncommitted: BTreeMap<TopicPartition, Offset>,
     /// The broker is to hear what this member owns.
     owes_report: bool,
+    /// Answers to heartbeats in a row that left this member with nothing to read.
+    nothing_answers: u32,
 }
 
 impl GroupConsumer {
@@ -64,12 +68,18 @@ impl GroupConsumer {
             handed_out: None,
             uncommitted: BTreeMap::new(),
             owes_report: false,
+            nothing_answers: 0,
         }
     }
 
     /// What this member reads, and the next offset it will hand out of each.
     pub fn positions(&self) -> &BTreeMap<TopicPartition, Offset> {
         &self.positions
+    }
+
+    /// How often in a row the broker has said that there is nothing for this member, a second apart at most.
+    pub fn nothing_answers(&self) -> u32 {
+        self.nothing_answers
     }
 
     /// The next records, or None when there are none until then. What was handed out before counts as handled.
@@ -228,10 +238,17 @@ impl GroupConsumer {
         let interval_ms = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
         self.interval = Duration::from_millis(interval_ms.max(100));
         self.heartbeat_at = runtime::now() + self.interval;
-        match response.assignment {
-            Some(assignment) => self.take_assignment(&assignment.topic_partitions).await,
-            None => Ok(()),
+        if let Some(assignment) = response.assignment {
+            self.take_assignment(&assignment.topic_partitions).await?;
         }
+        if !self.positions.is_empty() {
+            self.nothing_answers = 0;
+            return Ok(());
+        }
+        self.nothing_answers += 1;
+        let soon = runtime::now() + self.interval.min(INTERVAL_MAX_WITH_NOTHING);
+        self.heartbeat_at = self.heartbeat_at.min(soon);
+        Ok(())
     }
 
     fn owned(&self) -> Vec<HeartbeatTopicPartitions> {

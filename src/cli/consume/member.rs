@@ -16,8 +16,8 @@ use std::time::Duration;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody wants this to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Without --follow: a member that the group gives nothing to ends after this.
-const NOTHING_FOR: Duration = Duration::from_secs(15);
+/// Without --follow: a member ends that was told so often that there is nothing for it, some 15 seconds long.
+const NOTHING_ANSWERS_MAX: u32 = 15;
 
 struct Run<'a> {
     consume: &'a Consume,
@@ -28,8 +28,6 @@ struct Run<'a> {
     /// Where each assigned partition ended when it came.
     ends: BTreeMap<TopicPartition, Offset>,
     committed_at: Instant,
-    /// Since when nothing has been assigned.
-    nothing_since: Instant,
 }
 
 impl Consume {
@@ -52,15 +50,13 @@ impl Consume {
         client.topic(&topic).await?;
         let stopped = stop_flag()?;
         let mut consumer = GroupConsumer::new(client.clone(), group, vec![topic], start);
-        let now = runtime::now();
         let mut run = Run {
             consume: self,
             client,
             out: buffered_stdout(),
             left: self.count.unwrap_or(u64::MAX),
             ends: BTreeMap::new(),
-            committed_at: now,
-            nothing_since: now,
+            committed_at: runtime::now(),
         };
         let printed = run.print_all(&mut consumer, &stopped).await;
         // Whatever ended it, what was printed is not printed again.
@@ -108,15 +104,13 @@ impl Run<'_> {
     /// Whether all that is assigned has been read to where it ended when it came.
     async fn is_done(&mut self, consumer: &GroupConsumer) -> Result<bool, Failure> {
         let positions = consumer.positions();
-        let now = runtime::now();
         if positions.is_empty() {
-            let waited = now.since(self.nothing_since);
-            if waited >= NOTHING_FOR {
+            let is_hopeless = consumer.nothing_answers() >= NOTHING_ANSWERS_MAX;
+            if is_hopeless {
                 output::note("the group gives this member nothing to read");
             }
-            return Ok(waited >= NOTHING_FOR);
+            return Ok(is_hopeless);
         }
-        self.nothing_since = now;
         self.ends.retain(|at, _| positions.contains_key(at));
         let fresh: Vec<TopicPartition> =
             positions.keys().filter(|at| !self.ends.contains_key(at)).cloned().collect();
