@@ -4,8 +4,8 @@
 
 use super::dice::Dice;
 use crate::log::{
-    AppendError, Inspection, LogConfig, LogFault, LogOptions, Partition, PartitionFacts,
-    PartitionId, Repair, RepairPlan, ShardLog,
+    AppendError, FindingKind, Inspection, LogConfig, LogFault, LogOptions, Partition,
+    PartitionFacts, PartitionId, Repair, RepairPlan, ShardLog,
 };
 use crate::probe::Probe;
 use crate::runtime;
@@ -262,7 +262,9 @@ fn check_inspection(case: &Case) -> Inspection {
     match &served {
         Ok((end, is_all, served)) => {
             case.check_served(served);
-            assert_eq!(*is_all, !found.is_damaged(), "{found:?}");
+            // A wrong history of epochs is in the way of records that are sound.
+            let of_epochs = found.findings.iter().any(|f| f.kind == FindingKind::Epochs);
+            assert!(of_epochs || *is_all == !found.is_damaged(), "{found:?}");
             assert!(!is_all || *end == found.end, "up to {end}: {found:?}");
         }
         Err(fault) => assert!(!found.is_sound(), "{fault}, but {found:?}"),
@@ -279,6 +281,10 @@ fn check_inspection(case: &Case) -> Inspection {
 
 fn check_repair(case: &Case, found: &Inspection, repair: Repair) -> Option<(Offset, Batches)> {
     let planned = RepairPlan::make(found, repair).ok()?;
+    if planned.is_none() && !found.is_sound() {
+        // It is for another repair.
+        return None;
+    }
     let before = case.files();
     case.repair(repair, None);
     let after = case.files();
@@ -329,7 +335,11 @@ fn check_interruption(case: &Case, dice: &Dice, repair: Repair, expected: &(Offs
     case.simulation.disk().restore(&half);
     case.repair(repair, None);
     case.crash();
-    let (end, is_all, served) = case.start(&case.config).expect("it is repaired");
+    let again = case.inspect();
+    case.simulation.kill();
+    let started = case.start(&case.config);
+    let (end, is_all, served) =
+        started.unwrap_or_else(|fault| panic!("{repair:?} again: {fault}; {again:?}"));
     assert!(is_all && (end, &served) == (expected.0, &expected.1), "{end}, not {}", expected.0);
 }
 

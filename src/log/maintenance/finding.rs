@@ -151,6 +151,8 @@ pub struct Inspection {
     /// The history of leader epochs, as the batches tell it.
     pub(super) epochs: Epochs,
     pub(super) epochs_stale: bool,
+    /// A batch that is whole and in its place is of another epoch than its history says.
+    pub(super) doubts_epochs: bool,
     /// What was known of producers where the first region begins.
     pub(super) producers_at_cut: Vec<u8>,
     /// Where records are known to be complete up to.

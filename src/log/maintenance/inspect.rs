@@ -109,7 +109,41 @@ async fn inspect(
         state.log_start = log_start;
     }
     partition.read_epochs(listing.foreign).await?;
-    let mut inspector = Inspector::new(partition, &listing, log_start, progress).await?;
+    let found = look(partition, &listing, log_start, progress).await?;
+    if !found.doubts_epochs {
+        return Ok(found);
+    }
+    // Batches that are whole say other epochs than the file of their history, which has no checksum. Whichever
+    // leaves more of the log in place is believed.
+    {
+        let mut state = partition.state.borrow_mut();
+        state.epochs = Epochs::default();
+        state.leader_epoch = facts.leader_epoch;
+    }
+    let mut without = look(partition, &listing, log_start, progress).await?;
+    if without.regions.len() >= found.regions.len() {
+        return Ok(found);
+    }
+    without.epochs_stale = true;
+    without.add(Finding {
+        kind: FindingKind::Epochs,
+        path: partition.epochs_path(),
+        position: 0,
+        offsets: None,
+        reason: "the history of leader epochs is not what the batches say".to_string(),
+        after: None,
+        remedy: Remedy::RemakeIndexes,
+    });
+    Ok(without)
+}
+
+async fn look(
+    partition: &Rc<Partition>,
+    listing: &Listing,
+    log_start: Offset,
+    progress: &dyn Fn(u64),
+) -> Result<Inspection, LogFault> {
+    let mut inspector = Inspector::new(partition, listing, log_start, progress).await?;
     inspector.look_beside().await?;
     if listing.segments.is_empty() {
         inspector.look_at_nothing();
@@ -196,6 +230,7 @@ impl<'a> Inspector<'a> {
             stale: Vec::new(),
             epochs: Epochs::default(),
             epochs_stale: false,
+            doubts_epochs: false,
             producers_at_cut: Vec::new(),
             known,
             is_interrupted: listing.repairing,
@@ -402,8 +437,10 @@ impl<'a> Inspector<'a> {
     ) -> Result<bool, LogFault> {
         let (start, from) = (segment.end, self.scan.next);
         let path = self.partition.segment_path(segment.base);
-        let found = self.find_later(file, segment, next_base, window).await;
-        let found = found.map_err(|error| LogFault::from_io("read", &path, start.0, &error))?;
+        let failed = |error| LogFault::from_io("read", &path, start.0, &error);
+        let there = whole_at(file, start, segment.allocated, window).await.map_err(failed)?;
+        self.result.doubts_epochs |= there.is_some_and(|header| header.base_offset == from);
+        let found = self.find_later(file, segment, next_base, window).await.map_err(failed)?;
         let rest = next_base.unwrap_or_else(|| from.max(self.scan.from));
         let (end, to, is_given_up) = match found {
             Later::At(position, base) => (position, base, false),

@@ -108,6 +108,10 @@ impl RepairPlan {
         let partition = facts.unopened(shard);
         let listing = partition.list().await?;
         partition.read_epochs(listing.foreign).await?;
+        if self.found.epochs_stale {
+            let mut state = partition.state.borrow_mut();
+            (state.epochs, state.epochs_known) = (self.found.epochs.clone(), true);
+        }
         let kept = Backup::begin(&shard.options.data_directory, backup).await;
         let backup = kept.map_err(|error| LogFault::from_io("create", backup, 0, &error))?;
         let segments: Vec<Offset> = listing.segments.iter().map(|(base, _)| *base).collect();
@@ -181,7 +185,6 @@ impl Work<'_> {
         if is_there {
             self.copy(&self.path(base, segment::LOG_SUFFIX)).await?;
         }
-        self.copy(&self.partition.epochs_path()).await?;
         self.begin(end).await?;
         for snapshot in snapshots.iter().rev().filter(|snapshot| **snapshot > end) {
             self.take(&self.path(*snapshot, segment::PRODUCERS_SUFFIX)).await?;
@@ -246,16 +249,11 @@ impl Work<'_> {
     }
 
     async fn remake(&self) -> Result<(), LogFault> {
-        self.copy(&self.partition.epochs_path()).await?;
         self.begin(self.found.known).await?;
         for base in &self.found.stale {
             self.take_indexes(*base).await?;
         }
         self.remake_indexes().await?;
-        if self.found.epochs_stale {
-            self.partition.state.borrow_mut().epochs = self.found.epochs.clone();
-            self.partition.write_epochs(true).await?;
-        }
         self.end().await
     }
 
@@ -279,6 +277,7 @@ impl Work<'_> {
         for file in files.iter().filter(knows) {
             self.copy(&file.path).await?;
         }
+        self.copy(&self.partition.epochs_path()).await?;
         self.backup.sync().await.map_err(fault)?;
         let path = self.partition.directory.join(segment::REPAIRING_NAME);
         let line = format!("{MARKER_PREFIX}{complete}\n");
@@ -287,11 +286,31 @@ impl Work<'_> {
         let written = small_file::write(&path, line.as_bytes()).await;
         written.map_err(|error| LogFault::from_io("create", &path, 0, &error))?;
         self.partition.sync_names().await?;
+        if self.found.is_interrupted {
+            self.sync_segments().await?;
+        }
+        if self.found.epochs_stale {
+            self.partition.write_epochs(true).await?;
+        }
         // They say how many bytes a segment has.
         for PointsFile { path, entries, .. } in files.iter().filter(knows) {
             let others = entries.iter().flatten().filter(|(known, _)| *known != key);
             let others: Vec<Vec<u8>> = others.map(|(known, point)| point.encode(*known)).collect();
             recovery_points::write(path, &others).await.map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// What the repair that did not end has cut may not be durable yet.
+    async fn sync_segments(&self) -> Result<(), LogFault> {
+        for base in &self.segments {
+            let path = self.path(*base, segment::LOG_SUFFIX);
+            let synced = async {
+                let file = File::open(&path, FileOptions::default()).await?;
+                file.sync().await?;
+                file.close().await
+            };
+            synced.await.map_err(|error| LogFault::from_io("sync", &path, 0, &error))?;
         }
         Ok(())
     }
