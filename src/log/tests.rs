@@ -534,6 +534,37 @@ fn a_stop_waits_for_what_is_pending() {
 }
 
 #[test]
+fn damage_with_one_whole_batch_far_behind_it_is_no_torn_tail() {
+    let simulation = Simulation::new(5);
+    simulation.disk().put_directory("/data").unwrap();
+    let options = LogOptions { commit_bytes_max: 4096, ..LogOptions::new("/data".into()) };
+    let shard = || {
+        let shard = ShardLog::new(options.clone(), Rc::new(Probe::default()));
+        shard.start_writers();
+        shard
+    };
+    simulation.run(async {
+        let partition = open(&shard()).await;
+        for bytes in [100, 5000, 100] {
+            append(&partition, bytes_of(1, bytes, 5, None)).await;
+        }
+    });
+    simulation.kill();
+    let segment = "/data/t-0/00000000000000000000.log";
+    simulation.disk().flip_bit(segment, 80, 3).unwrap();
+    simulation.run(async {
+        let id = PartitionId { topic_id: TopicId([3; 16]), topic: "t".into(), index: 0 };
+        let config = Arc::new(LogConfig::default());
+        let opened = Partition::open(&shard(), id, config, 0, Offset::ZERO).await;
+        let fault = opened.map(|_| ()).unwrap_err();
+        assert_eq!((fault.kind, fault.position), (FaultKind::Damage, 0));
+        let told = fault.to_string();
+        assert!(told.contains("a whole batch follows at byte"), "{told}");
+        assert!(told.contains("corelog doctor data") && told.contains("corelog repair"), "{told}");
+    });
+}
+
+#[test]
 fn a_folder_that_is_not_the_topics_own_is_set_aside_and_kept() {
     for metadata in [None, Some("version: 0\ntopic_id: BAQEBAQEBAQEBAQEBAQEBA")] {
         simulate(async {

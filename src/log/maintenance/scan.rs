@@ -171,7 +171,9 @@ impl Partition {
                 header.base_offset >= scan.next
                     && header.record_count.checked_sub(1) == Some(header.last_offset_delta)
             };
-            let later = window.find_batch(file, torn, last, is_later, SEARCH_BYTES_MAX).await;
+            // The last batch may end with zeros; most do.
+            let until = Position(active.allocated.saturating_sub(1)).max(last);
+            let later = window.find_batch(file, torn, until, is_later, SEARCH_BYTES_MAX).await;
             if let Some(later) = later.map_err(fault)? {
                 let reason = format!("{reason}, but a whole batch follows at byte {later}");
                 return Err(LogFault::damage(&path, end.0, reason));
