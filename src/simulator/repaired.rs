@@ -264,7 +264,7 @@ fn check_inspection(case: &Case) -> Inspection {
             case.check_served(served);
             // A wrong history of epochs is in the way of records that are sound.
             let of_epochs = found.findings.iter().any(|f| f.kind == FindingKind::Epochs);
-            assert!(of_epochs || *is_all == !found.is_damaged(), "{found:?}");
+            assert!(of_epochs || *is_all != found.is_damaged(), "{found:?}");
             assert!(!is_all || *end == found.end, "up to {end}: {found:?}");
         }
         Err(fault) => assert!(!found.is_sound(), "{fault}, but {found:?}"),

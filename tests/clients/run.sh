@@ -38,7 +38,7 @@ declare -A about=(
   [adopt]="a log directory written by Apache Kafka is served"
   [hostile]="bad input, latency and memory watched")
 client_lanes=(oracle kcat python kafkajs java go tools)
-own_lanes=(groups compatibility dump-log flights flights-kill flights-restart adopt hostile)
+own_lanes=(compatibility dump-log flights flights-kill flights-restart adopt hostile)
 
 command_for() { echo "${BROKER_CMD//ENDPOINTS/$1}"; } # mode
 
