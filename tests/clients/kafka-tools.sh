@@ -24,9 +24,8 @@ appender.console.target=SYSTEM_ERR
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%p %m%n
 X
-tool() { # class, arguments
-  timeout 60 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$classpath" -Dlog4j2.configurationFile="$work/log4j2.properties" "$@" 2>"$work/err"
-}
+java=(timeout 60 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$classpath" -Dlog4j2.configurationFile="$work/log4j2.properties")
+tool() { "${java[@]}" "$@" 2>"$work/err"; } # class, arguments
 ok() { passed=$((passed + 1)); echo "ok   $1"; }
 fail() { # name, what came
   failed=$((failed + 1)); echo "FAIL $1: $(head -c 600 <<<"$2" | tr '\n' '~')"
@@ -132,6 +131,41 @@ has "kafka-transactions describe-producers" "$(tool $tools.TransactionsCommand "
 has "kafka-cluster list-endpoints" "$(tool $tools.ClusterTool list-endpoints "${server[@]}")" '127.0.0.1|localhost'
 has "kafka-cluster unregister" "$(tool $tools.ClusterTool unregister "${server[@]}" --id 999999; cat "$work/err")" 'not (currently )?registered|no broker 999999|BrokerIdNotRegistered'
 tool $tools.ClientMetricsCommand "${server[@]}" --list >"$work/out" && ok "kafka-client-metrics" || fail "kafka-client-metrics" "$(cat "$work/out")"
+
+# Groups, classic and of KIP-848: read by one, looked at, set back, read again, gone.
+if [[ ,${WITHOUT:-}, != *,groups,* ]]; then
+  for protocol in classic consumer; do
+    g=$t-$protocol groups=($tools.consumer.group.ConsumerGroupCommand "${server[@]}")
+    read_all() { tool $tools.consumer.ConsoleConsumer "${server[@]}" --topic "$t-none" --group "$g" --command-property group.protocol=$protocol --command-property auto.offset.reset=earliest --timeout-ms 9000 "$@"; }
+    is "console consumer in a $protocol group" "$(read_all | sort | md5sum)" "$(seq 1 200 | sed 's/.*/none line &/' | sort | md5sum)"
+    has "kafka-consumer-groups --list, $protocol" "$(tool "${groups[@]}" --list)" "^$g$"
+    has "kafka-consumer-groups --list --type --state, $protocol" "$(tool "${groups[@]}" --list --type $protocol --state empty)" "^$g +($protocol|${protocol^}) +Empty"
+    has "kafka-groups --list, $protocol" "$(tool $tools.GroupsCommand "${server[@]}" --list)" "^$g +${protocol^} +consumer"
+    has "kafka-consumer-groups --describe --state, $protocol" "$(tool "${groups[@]}" --describe --group "$g" --state)" "^$g .*Empty +0"
+    is "kafka-consumer-groups --describe: all is committed, $protocol" "$(tool "${groups[@]}" --describe --group "$g" | awk '$2 == "'"$t-none"'" {n += $4; lag += $6} END {print n, lag}')" "200 0"
+    has "kafka-consumer-groups --reset-offsets --dry-run, $protocol" "$(tool "${groups[@]}" --reset-offsets --group "$g" --topic "$t-none" --to-earliest --dry-run)" "$g +$t-none +0 +0"
+    is "a dry run changes nothing, $protocol" "$(tool "${groups[@]}" --describe --group "$g" | awk '$2 == "'"$t-none"'" {lag += $6} END {print lag}')" "0"
+    has "kafka-consumer-groups --reset-offsets --execute, $protocol" "$(tool "${groups[@]}" --reset-offsets --group "$g" --topic "$t-none" --shift-by -10 --execute)" "$g +$t-none +0 +[0-9]+"
+    back=$(tool "${groups[@]}" --describe --group "$g" | awk '$2 == "'"$t-none"'" {lag += $6} END {print lag}')
+    is "what was set back is read again, $protocol" "$(read_all | wc -l)" "$back"
+    # A member that stays a while is seen, and the group can't be deleted.
+    "${java[@]}" $tools.consumer.ConsoleConsumer "${server[@]}" --topic "$t-none" --group "$g" --command-property group.protocol=$protocol >"$work/member" 2>&1 &
+    member=$!
+    for _ in 1 2 3 4 5 6; do
+      members=$(tool "${groups[@]}" --describe --group "$g" --members --verbose)
+      grep -q "$t-none" <<<"$members" && break
+    done
+    has "kafka-consumer-groups --describe --members --verbose, $protocol" "$members" "^$g +[^ ]+ +/127.0.0.1 +console-consumer .*$t-none"
+    has "kafka-consumer-groups --delete, with a member, $protocol" "$(tool "${groups[@]}" --delete --group "$g" 2>&1; cat "$work/err")" 'GroupNotEmptyException|not empty'
+    has "kafka-consumer-groups --reset-offsets, with a member, $protocol" "$(tool "${groups[@]}" --reset-offsets --group "$g" --topic "$t-none" --to-earliest --execute; cat "$work/err")" 'inactive|current state is'
+    kill -TERM $member 2>/dev/null; wait $member
+    # timeout passed the signal on; the consumer leaves.
+    for _ in 1 2 3 4 5; do tool "${groups[@]}" --describe --group "$g" --state >"$work/out"; grep -q Empty "$work/out" && break; done
+    has "kafka-consumer-groups --delete-offsets, $protocol" "$(tool "${groups[@]}" --delete-offsets --group "$g" --topic "$t-none:0")" "$t-none +0 +Successful"
+    has "kafka-consumer-groups --delete, $protocol" "$(tool "${groups[@]}" --delete --group "$g")" 'Deletion of requested consumer groups .* was successful'
+    has "kafka-consumer-groups --describe, gone, $protocol" "$(tool "${groups[@]}" --describe --group "$g"; cat "$work/err")" "does not exist|not found"
+  done
+fi
 
 if [ -n "${LOG_DIR:-}" ]; then
   files=()

@@ -4,6 +4,7 @@
   member.py confluent|kafka-python|aiokafka BOOTSTRAP TOPIC GROUP PROTOCOL SESSION_MS LOG
 
 PROTOCOL: classic (range), cooperative (cooperative-sticky), consumer (KIP-848). SIGTERM: commit, leave, end.
+Exit code 3: the client met an error that it calls fatal.
 
 A line of the log, written before what follows it is done, is `MILLISECONDS KIND REST`:
   + 0,3      partitions assigned       - 0,3   revoked, after they were committed        ! 0,3   lost
@@ -17,13 +18,14 @@ import sys
 import time
 
 COMMIT_EVERY_S = 0.2
+FATAL = 3  # The exit code of a member whose client gave up.
 stopping = False
 
 
 class Log:
     def __init__(self, path):
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self.next, self.done = {}, {}
+        self.next, self.done, self.owned = {}, {}, set()
 
     def line(self, kind, text):
         os.write(self.fd, f"{int(time.time() * 1000)} {kind} {text}\n".encode())
@@ -32,12 +34,14 @@ class Log:
         for p in partitions:
             self.next.pop(p, None)
             self.done.pop(p, None)
+        self.owned |= set(partitions)
         self.line("+", ",".join(map(str, sorted(partitions))))
 
     def gone(self, partitions, kind="-"):
         for p in partitions:
             self.next.pop(p, None)
             self.done.pop(p, None)
+        self.owned -= set(partitions)
         self.line(kind, ",".join(map(str, sorted(partitions))))
 
     def record(self, p, offset, value):
@@ -91,6 +95,11 @@ def confluent(bootstrap, topic, group, protocol, session_ms, log):
         for m in consumer.consume(200, 0.1):
             if m.error():
                 log.line("x", f"consume: {m.error()}")
+                if m.error().fatal():
+                    # Its application has nothing left but to make another one.
+                    log.gone(sorted(log.owned), "!")
+                    consumer.close()
+                    sys.exit(FATAL)
             else:
                 log.record(m.partition(), m.offset(), m.value())
         if time.monotonic() - last > COMMIT_EVERY_S:
