@@ -225,6 +225,9 @@ pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// sockets are not read until recovery points are written.
 pub const RECOVERY_SCAN_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Bytes of a deleted file that are given back at once; then others have the device for a while.
+pub const FREE_PIECE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Connections of the admin port at once. A further one is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 

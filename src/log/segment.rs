@@ -9,8 +9,10 @@ pub const LOG_SUFFIX: &str = "log";
 pub const INDEX_SUFFIX: &str = "index";
 pub const TIME_INDEX_SUFFIX: &str = "timeindex";
 pub const PRODUCERS_SUFFIX: &str = "producers";
-/// Files of one segment, in the order in which they are removed.
+/// Files of one segment.
 pub const SUFFIXES: [&str; 3] = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX];
+/// What a segment has beside its records.
+pub const INDEX_SUFFIXES: [&str; 2] = [INDEX_SUFFIX, TIME_INDEX_SUFFIX];
 /// Apache Kafka's own snapshot of producers; only its presence is of interest.
 pub const KAFKA_SNAPSHOT_SUFFIX: &str = "snapshot";
 /// An empty file that says: commits were written that no sync has covered, so power loss may leave holes
@@ -20,6 +22,9 @@ pub const UNSYNCED_NAME: &str = "unsynced";
 pub const REPAIRING_NAME: &str = "repairing";
 /// A small file being written, not yet renamed to its name; removed by recovery.
 pub const TEMPORARY_SUFFIX: &str = "tmp";
+
+/// The end of the name of a deleted segment's file, as Kafka's; freed by recovery.
+pub const DELETED_SUFFIX: &str = "deleted";
 
 /// `<directory>/<offset, 20 digits>.<suffix>`, as Kafka names them.
 pub fn file_path(directory: &Path, base: Offset, suffix: &str) -> PathBuf {

@@ -137,6 +137,7 @@ impl History {
             recovery_scan_bytes_max: dice.pick(&[8192, 100_000, 100_000, 1 << 30]),
             index_step_bytes: dice.pick(&[4096, 30_000, 1 << 20]),
             housekeepers: 1 + dice.below(2) as usize,
+            free_piece_bytes: 8 * 1024,
             ..LogOptions::new(DATA.into())
         };
         let partitions = 1 + dice.below(2) as usize;
@@ -391,6 +392,9 @@ impl History {
         assert_eq!(shard.pending_bytes(), 0, "nothing is pending after a stop");
         // No round is under way that has files of its own open.
         let _round = shard.rounds.enter().await;
+        while shard.is_freeing() {
+            runtime::sleep(Duration::from_millis(1)).await;
+        }
         let open_files = runtime::sim::disk().files_open();
         assert!(open_files == 0 || !complete, "{open_files} files are open after a stop");
         self.complete.set(complete);

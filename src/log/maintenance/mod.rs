@@ -3,6 +3,7 @@
 mod backup;
 mod epochs;
 mod finding;
+mod free;
 mod housekeep;
 mod inspect;
 mod observe;
@@ -15,6 +16,7 @@ mod retain;
 mod scan;
 
 pub use finding::{After, Finding, FindingKind, Inspection, Remedy, Totals};
+pub(super) use free::Garbage;
 pub(super) use housekeep::{Housekeeping, allocation_step};
 pub use inspect::{PartitionFacts, inspect_recovery_points};
 pub use recover::Recovery;

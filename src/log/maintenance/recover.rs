@@ -58,6 +58,8 @@ pub(super) struct Listing {
     pub segments: Vec<(Offset, u64)>,
     pub snapshots: Vec<Offset>,
     temporary: Vec<PathBuf>,
+    /// Files of segments that were deleted and not freed.
+    deleted: Vec<PathBuf>,
     /// Apache Kafka wrote here.
     pub foreign: bool,
     /// Commits may not have been synced.
@@ -159,6 +161,9 @@ impl Partition {
         for path in &listing.temporary {
             let removed = runtime::remove_file(path).await;
             removed.map_err(|error| LogFault::from_io("remove", path, 0, &error))?;
+        }
+        for path in &listing.deleted {
+            self.shard.free_file_later(path.clone());
         }
         self.read_epochs(listing.foreign).await?;
         {
@@ -408,6 +413,10 @@ impl Partition {
         for entry in entries.into_iter().filter(|entry| !entry.is_directory) {
             if entry.name.ends_with(segment::TEMPORARY_SUFFIX) {
                 listing.temporary.push(self.directory.join(&entry.name));
+                continue;
+            }
+            if entry.name.ends_with(segment::DELETED_SUFFIX) {
+                listing.deleted.push(self.directory.join(&entry.name));
                 continue;
             }
             listing.unsynced |= entry.name == segment::UNSYNCED_NAME;

@@ -3,7 +3,9 @@
 //! is removed at the next start. A folder that is in the way and is not known to be of a deleted topic is set
 //! aside and kept.
 
+use crate::limits::FREE_PIECE_BYTES;
 use crate::log::fault::LogFault;
+use crate::log::maintenance::free;
 use crate::log::partition::Partition;
 use crate::log::planted::{self, Bug};
 use crate::log::segment;
@@ -25,7 +27,7 @@ impl Partition {
     /// Removes the files of a partition that is retired and quiet.
     pub async fn remove_files(&self) {
         match self.move_away_if_ours().await {
-            Ok(Some(moved)) => drop(runtime::spawn_background(async move { free(&moved).await })),
+            Ok(Some(moved)) => self.shard.free_directory_later(moved),
             Ok(None) => {}
             Err(error) => {
                 let directory = self.directory.display();
@@ -34,17 +36,22 @@ impl Partition {
         }
     }
 
-    /// Removes the files of one segment, as far as they are there.
+    /// Removes the files of one segment, as far as they are there; durably, so that a crash does not bring them
+    /// back. The space of the records is given back piece by piece.
     pub(super) async fn remove_segment_files(&self, base: Offset) -> Result<(), LogFault> {
-        for suffix in segment::SUFFIXES {
+        let log = segment::file_path(&self.directory, base, segment::LOG_SUFFIX);
+        let deleted = free::deleted_path(&log);
+        if let Some(error) = runtime::rename(&log, &deleted).await.err().filter(is_there) {
+            return Err(LogFault::from_io("rename", &log, 0, &error));
+        }
+        for suffix in segment::INDEX_SUFFIXES {
             let path = segment::file_path(&self.directory, base, suffix);
-            match runtime::remove_file(&path).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogFault::from_io("remove", &path, 0, &error));
-                }
-                _ => {}
+            if let Some(error) = runtime::remove_file(&path).await.err().filter(is_there) {
+                return Err(LogFault::from_io("remove", &path, 0, &error));
             }
         }
+        self.sync_names().await?;
+        self.shard.free_file_later(deleted);
         Ok(())
     }
 
@@ -114,10 +121,8 @@ impl Partition {
     }
 }
 
-async fn free(directory: &Path) {
-    if let Err(error) = runtime::remove_directory(directory).await {
-        tracing::error!(directory = %directory.display(), %error, "cannot free a deleted partition");
-    }
+fn is_there(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::NotFound
 }
 
 /// Frees what deletions before the last stop left in the data directory.
@@ -128,7 +133,12 @@ pub async fn remove_deleted(data_directory: &Path) -> io::Result<()> {
     for entry in runtime::list_directory(data_directory).await? {
         if entry.is_directory && entry.name.ends_with(DELETED_SUFFIX) {
             let path = data_directory.join(&entry.name);
-            drop(runtime::spawn_background(async move { free(&path).await }));
+            drop(runtime::spawn_background(async move {
+                let directory = path.display().to_string();
+                if let Err(error) = free::free_directory(path, FREE_PIECE_BYTES).await {
+                    tracing::error!(directory, %error, "cannot free a deleted partition");
+                }
+            }));
         }
     }
     Ok(())

@@ -223,8 +223,7 @@ impl Partition {
     /// Gives a segment's space back. A reader that has it open still reads to its end. It is gone for good
     /// before the next one goes: a crash must not bring it back in front of a gap.
     async fn free(&self, base: Offset) -> Result<(), LogFault> {
-        self.remove_segment_files(base).await?;
-        self.sync_names().await
+        self.remove_segment_files(base).await
     }
 }
 

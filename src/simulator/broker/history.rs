@@ -118,6 +118,7 @@ impl History {
             index_step_bytes: dice.pick(&[4096, 30_000, 1 << 20]),
             retention_check: Duration::from_millis(dice.pick(&[5, 50, 1000])),
             housekeepers: 1 + dice.below(2) as usize,
+            free_piece_bytes: 8 * 1024,
             ..LogOptions::new("/data".into())
         };
         let names = &NAMES[..1 + dice.below(3) as usize];

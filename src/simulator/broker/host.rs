@@ -73,8 +73,8 @@ pub async fn check_quiet(host: &Host, files_max: usize) {
         assert!(shard.log.files_held() <= files_max, "{} files are held", shard.log.files_held());
         held += shard.log.files_held();
     }
-    // Recovery points and indexes are written in the background.
-    let most = held + FILES_BESIDE + host.servers.len() * 6;
+    // Recovery points and indexes are written in the background, and what was deleted is freed.
+    let most = held + FILES_BESIDE + host.servers.len() * 7;
     let open = sim::disk().files_open();
     assert!(open <= most, "{open} files are open, {held} are held");
 }
@@ -87,6 +87,6 @@ pub fn check_stopped(host: &Host, is_complete: bool) {
     }
     let held: usize = host.servers.iter().map(|server| server.shard.log.files_held()).sum();
     let open = sim::disk().files_open();
-    let most = FILES_BESIDE + host.servers.len() * 2;
+    let most = FILES_BESIDE + host.servers.len() * 3;
     assert!(!is_complete || open <= most, "{open} files are open after a stop, {held} held");
 }

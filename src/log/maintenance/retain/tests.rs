@@ -12,9 +12,12 @@ use std::time::Duration;
 
 /// Two of the batches below fill a segment.
 const SEGMENT_BYTES: u64 = 5000;
+/// Of a deleted file freed at once.
+const PIECE_BYTES: u64 = 1500;
 
 async fn open(config: LogConfig) -> Rc<Partition> {
-    let shard = ShardLog::new(LogOptions::new("/data".into()), Rc::new(Probe::default()));
+    let options = LogOptions { free_piece_bytes: PIECE_BYTES, ..LogOptions::new("/data".into()) };
+    let shard = ShardLog::new(options, Rc::new(Probe::default()));
     shard.start_writers();
     let id = PartitionId { topic_id: TopicId([3; 16]), topic: "t".into(), index: 0 };
     Partition::open(&shard, id, Arc::new(config), 0, Offset::ZERO).await.unwrap()
@@ -157,4 +160,57 @@ fn is_whole_after_power_loss(seed: u64) -> bool {
 #[test]
 fn deleted_segments_never_come_back_in_front_of_a_gap() {
     for_each_seed(300, |seed| assert!(is_whole_after_power_loss(seed)));
+}
+
+/// Lengths of files of deleted segments.
+fn deleted_bytes() -> Vec<usize> {
+    let disk = runtime::sim::disk();
+    let deleted = disk.files().into_iter().filter(|file| file.ends_with(".deleted"));
+    deleted.map(|file| disk.read_file(&file).unwrap().len()).collect()
+}
+
+#[test]
+fn deleted_segments_are_freed_piece_by_piece() {
+    simulate(async {
+        let partition = five_segments().await;
+        let one = LogConfig { retention_bytes: 1, ..config() };
+        assert_eq!(retained(&partition, one).await, 8);
+        let mut seen = vec![deleted_bytes()];
+        assert!(seen[0].len() > 1, "nothing waits to be freed: {seen:?}");
+        while partition.shard.is_freeing() {
+            runtime::sleep(Duration::from_micros(20)).await;
+            let now = deleted_bytes();
+            if Some(&now) != seen.last() {
+                seen.push(now);
+            }
+        }
+        assert_eq!(seen.last().map(Vec::len), Some(0));
+        for step in seen.windows(2) {
+            let [before, after] = step else { unreachable!() };
+            let freed = before.iter().sum::<usize>() - after.iter().sum::<usize>();
+            assert!(freed <= 2 * PIECE_BYTES as usize, "{freed} bytes were freed at once");
+        }
+        assert_eq!(segments(), 1);
+    });
+}
+
+#[test]
+fn what_a_crash_leaves_of_deleted_segments_is_freed_by_the_next_life() {
+    let simulation = Simulation::new(5);
+    simulation.disk().put_directory("/data").unwrap();
+    simulation.run(async {
+        let partition = five_segments().await;
+        let one = LogConfig { retention_bytes: 1, ..config() };
+        assert_eq!(retained(&partition, one).await, 8);
+        assert!(!deleted_bytes().is_empty());
+    });
+    simulation.kill();
+    simulation.run(async {
+        let partition = open(config()).await;
+        assert_eq!((partition.log_start().0, segments()), (8, 1));
+        while partition.shard.is_freeing() {
+            runtime::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(deleted_bytes(), Vec::<usize>::new());
+    });
 }
