@@ -187,7 +187,10 @@ async fn stir(driver: &Driver, orders: &[Rc<Orders>], storms: &mut usize, met_ag
         *storms += 1;
         *met_again += plan.groups - driver.stable_groups();
         let restarting = plan.restarting(number);
+        let over = plan.storm.map_or(Duration::ZERO, |storm| storm.over);
         for (group, track) in driver.groups.iter().enumerate() {
+            let at = at + over.mul_f64(group as f64 / plan.groups as f64);
+            until(at).await;
             track.borrow_mut().disturb(start + at, restarting.iter().copied());
             for member in &restarting {
                 orders[group * plan.members + member].give(Order::Restart);

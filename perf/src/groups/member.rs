@@ -102,8 +102,10 @@ pub struct Member {
     is_in: bool,
     heartbeat: Beat,
     commit: Option<Beat>,
-    /// When it had done what it did last.
+    /// When it had last done all that was due.
     ready_at: Instant,
+    /// When it began what it did last.
+    acted_at: Instant,
     next_offset: i64,
 }
 
@@ -124,6 +126,7 @@ impl Member {
             heartbeat: Beat::default(),
             commit: None,
             ready_at: Instant::default(),
+            acted_at: Instant::default(),
             next_offset: 0,
         }
     }
@@ -159,7 +162,6 @@ impl Member {
                 runtime::sleep(RETRY_PAUSE).await;
                 self.connect().await;
             }
-            self.ready_at = runtime::now();
         }
         self.orders.order.set(Order::End);
         self.leave().await;
@@ -192,14 +194,21 @@ impl Member {
         let due = commits_at.map_or(self.heartbeat.due, |at| at.min(self.heartbeat.due));
         let now = runtime::now();
         if now < due {
+            // Done with all that was due: what it does later than `due` is the driver's lateness.
+            self.ready_at = now;
             let given = &self.orders.given;
             runtime::timeout(due.since(now), given.after(given.count())).await;
             return Ok(());
         }
         if self.driver.measures(due) {
-            let late = now.since(due.max(self.ready_at));
-            self.driver.counts.borrow_mut().lateness.record(nanoseconds(late));
+            // After something that took longer it is not late, but held up by what it measures.
+            let was_waiting = self.ready_at >= self.acted_at;
+            if was_waiting {
+                let late = now.since(due);
+                self.driver.counts.borrow_mut().lateness.record(nanoseconds(late));
+            }
         }
+        self.acted_at = now;
         if self.heartbeat.due > due {
             return self.commit_in_turn(due).await;
         }

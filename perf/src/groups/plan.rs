@@ -86,6 +86,9 @@ pub struct Flags {
     /// Members of each group that go and come again in a storm
     #[arg(long, default_value_t = 1)]
     storm_members: usize,
+    /// Over which time groups are hit by a storm, one by one
+    #[arg(long, value_name = "LENGTH", default_value = "1s")]
+    storm_over: Length,
     /// In a storm members vanish without leaving their group: it waits for the session timeout
     #[arg(long)]
     crash: bool,
@@ -136,6 +139,8 @@ pub struct Storm {
     pub every: Duration,
     pub members: usize,
     pub crash: bool,
+    /// From the first group hit to the last: all in one moment would be a queue in the driver.
+    pub over: Duration,
 }
 
 impl Flags {
@@ -165,6 +170,7 @@ impl Flags {
             every: every.0,
             members: self.storm_members,
             crash: self.crash,
+            over: self.storm_over.0,
         };
         Ok(Plan {
             bootstrap: bootstrap?,

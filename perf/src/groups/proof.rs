@@ -18,7 +18,7 @@ use corelog::wire::api::metadata::{
 };
 use corelog::wire::api::*;
 use corelog::wire::supported_apis;
-use corelog::wire::{ApiKey, Decoder, ErrorCode, Message, RequestHeader, Str, encode_response};
+use corelog::wire::{ApiKey, Decoder, ErrorCode, RequestHeader, Str, encode_response};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io::IoSlice;
@@ -329,7 +329,7 @@ fn a_coordinator_that_stalls_shows_in_what_was_due_meanwhile() {
 fn every_group_gets_over_every_storm_and_is_counted() {
     for protocol in [Protocol::Classic, Protocol::Consumer] {
         for crash in [false, true] {
-            let storm = Some(Storm { every: seconds(20), members: 1, crash });
+            let storm = Some(Storm { every: seconds(20), members: 1, crash, over: seconds(1) });
             let driven = run(Plan { storm, ..plan(protocol) }, PROMPT);
             assert_eq!(faults(&driven), Vec::<String>::new());
             assert_eq!((driven.storms, driven.counts.stable_after.count()), (15, 1500));
