@@ -8,6 +8,7 @@
 mod ceilings;
 mod compare;
 mod facts;
+mod groups;
 mod histogram;
 mod load;
 mod process;
@@ -46,6 +47,7 @@ struct Arguments {
 enum Command {
     Run(Box<terminal::Run>),
     Search(Box<terminal::Search>),
+    Groups(Box<groups::command::Groups>),
     Verify(verify::Verify),
     Sink(sink::Sink),
     Render(report::commands::Render),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => terminal::run(*run),
         Command::Search(search) => terminal::search(*search),
+        Command::Groups(groups) => groups::command::run(&groups.flags),
         Command::Verify(verify) => verify::run(&verify),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),

@@ -113,7 +113,7 @@ impl ControlPlane {
     /// connection closes.
     pub async fn handle(
         self: Rc<Self>,
-        header: RequestHeader,
+        mut header: RequestHeader,
         mut body: Decoder,
         connection: ConnectionInfo,
         meter: Option<&Meter>,
@@ -129,6 +129,7 @@ impl ControlPlane {
             return Err(unserved(Fault::BadLength(body.remaining() as i64)));
         }
         if groups::is_about_groups(header.api_key) {
+            groups::detach(&mut header, &mut body)?;
             let caller = Caller { header: &header, connection, is_forwarded: false };
             return groups::answer(&self, caller, &mut body).await;
         }

@@ -29,7 +29,7 @@ pub mod route;
 mod state;
 pub mod turn;
 
-pub use api::{answer, is_about_groups};
+pub use api::{answer, detach, is_about_groups};
 pub use route::{Caller, CoordinatorsHere};
 
 #[cfg(test)]

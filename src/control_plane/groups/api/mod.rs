@@ -24,8 +24,10 @@ use crate::wire::api::{
     OffsetFetchRequest, SyncGroupRequest,
 };
 use crate::wire::{
-    ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, Str, WireError, encode_response,
+    ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, RequestHeader, Str, WireError,
+    encode_response,
 };
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 
@@ -47,6 +49,20 @@ pub fn is_about_groups(key: ApiKey) -> bool {
             | ApiKey::DeleteGroups
             | ApiKey::OffsetDelete
     )
+}
+
+/// Has a request that waits for others, minutes it may be, keep nothing of the chunk of memory that it came in:
+/// that is hundreds of times what the request itself takes.
+///
+/// # Errors
+/// None: what is left of a body can be read.
+pub fn detach(header: &mut RequestHeader, body: &mut Decoder) -> Result<(), WireError> {
+    if matches!(header.api_key, ApiKey::JoinGroup | ApiKey::SyncGroup) {
+        header.client_id = header.client_id.as_ref().map(Str::detached);
+        let rest = body.read_slice(body.remaining())?;
+        *body = Decoder::new(Bytes::copy_from_slice(&rest));
+    }
+    Ok(())
 }
 
 /// Answers a request with a whole response frame.
@@ -251,5 +267,39 @@ async fn serve_there<R: ManyGroups>(
     match plane.ask_groups_of(owner, caller, &part).await {
         Some(response) => part.answers(response, version),
         None => refuse(NO_ANSWER),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::encode_request;
+    use std::sync::Arc;
+
+    /// A chunk that says whether somebody keeps it.
+    struct Chunk(Arc<Vec<u8>>);
+
+    impl AsRef<[u8]> for Chunk {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_join_that_waits_keeps_nothing_of_the_chunk_that_it_came_in() {
+        let request = JoinGroupRequest {
+            group_id: Str::from_static("g"),
+            member_id: Str::from_static("m"),
+            ..JoinGroupRequest::default()
+        };
+        let frame = encode_request(&request, 9, 7, Some(Str::from_static("client"))).out.freeze();
+        let chunk = Arc::new(frame.slice(4..).to_vec());
+        let mut body = Decoder::new(Bytes::from_owner(Chunk(chunk.clone())));
+        let mut header = RequestHeader::decode(&mut body).unwrap();
+        assert!(Arc::strong_count(&chunk) > 1);
+        detach(&mut header, &mut body).unwrap();
+        assert_eq!(Arc::strong_count(&chunk), 1);
+        assert_eq!(header.client_id.as_deref(), Some("client"));
+        assert_eq!(JoinGroupRequest::decode(&mut body, 9).unwrap(), request);
     }
 }
