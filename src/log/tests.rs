@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::probe::Probe;
-use crate::runtime::sim::{DiskOptions, Simulation, disk};
+use crate::runtime::sim::{DiskOptions, Simulation, disk, for_each_seed};
 use crate::runtime::{self, sim};
 use crate::types::{Durability, Offset, Timestamp, TopicId};
 use crate::wire::batch::{self, BatchHeader, testing};
@@ -206,6 +206,40 @@ fn an_index_that_is_written_on_bounds_what_is_scanned() {
         });
         simulation.kill();
     }
+}
+
+/// Bytes scanned after a loss of power, when all but one batch was written down before.
+fn scanned_after_power_loss(seed: u64) -> u64 {
+    let simulation = Simulation::new(seed);
+    simulation.disk().put_directory("/data").unwrap();
+    let options = LogOptions { index_step_bytes: 8192, ..LogOptions::new("/data".into()) };
+    let config = LogConfig { message_bytes_max: 8192, ..LogConfig::default() };
+    let opened = async || {
+        let shard = ShardLog::new(options.clone(), Rc::new(Probe::default()));
+        shard.start_writers();
+        shard.load_recovery_points().await.unwrap();
+        let partition = open_with(&shard, config.clone(), 0).await;
+        (shard, partition)
+    };
+    simulation.run(async {
+        let (shard, partition) = opened().await;
+        for batch in 0..30 {
+            append(&partition, bytes_of(1, 5000, batch, None)).await;
+            partition.kept().await;
+        }
+        shard.save_recovery_points().await.unwrap();
+        append(&partition, bytes_of(1, 5000, 30, None)).await;
+    });
+    simulation.crash();
+    simulation.run(async { opened().await.1.recovery().scanned_bytes })
+}
+
+#[test]
+fn power_loss_takes_no_index_back_that_bounds_what_is_scanned() {
+    for_each_seed(50, |seed| {
+        let scanned = scanned_after_power_loss(seed);
+        assert!(scanned <= 2 * 8192, "{scanned} bytes are scanned");
+    });
 }
 
 #[test]

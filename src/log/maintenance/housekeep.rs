@@ -70,6 +70,8 @@ struct Sealing {
 #[derive(Clone, Copy, Debug, Default)]
 struct IndexWritten {
     segment: Offset,
+    /// The files were written in this life, and have their names for good.
+    is_made: bool,
     /// The segment's bytes that it covers.
     end: Position,
     offset_bytes: usize,
@@ -80,6 +82,7 @@ struct IndexWritten {
 /// on has it copied.
 struct IndexBytes {
     segment: Offset,
+    is_made: bool,
     end: Position,
     offsets_from: usize,
     offsets: Vec<u8>,
@@ -96,12 +99,14 @@ impl IndexBytes {
         let offsets = index.encode_offsets_from(offsets_from);
         let times = index.encode_times_from(times_from);
         let (segment, end) = (segment.base, segment.end);
-        Some(IndexBytes { segment, end, offsets_from, offsets, times_from, times })
+        let is_made = written.is_made;
+        Some(IndexBytes { segment, is_made, end, offsets_from, offsets, times_from, times })
     }
 
     fn written(&self) -> IndexWritten {
         IndexWritten {
             segment: self.segment,
+            is_made: true,
             end: self.end,
             offset_bytes: self.offsets_from + self.offsets.len(),
             time_bytes: self.times_from + self.times.len(),
@@ -334,13 +339,14 @@ impl Partition {
     }
 
     /// Appends to both files of an index from their last whole blocks on. Until a segment is complete they
-    /// end in zeros. The first time in a life they are written whole: nobody knows what was there before.
+    /// end in zeros. The first time in a life they are written whole: nobody knows what was there before. That has
+    /// to last: recovery points are ahead of what the index covers by no more than a step.
     async fn write_index(&self, index: &IndexBytes, is_last: bool) -> Result<(), LogFault> {
         for (suffix, from, bytes) in [
             (segment::INDEX_SUFFIX, index.offsets_from, &index.offsets),
             (segment::TIME_INDEX_SUFFIX, index.times_from, &index.times),
         ] {
-            if from == 0 {
+            if !index.is_made {
                 self.write_beside(index.segment, suffix, bytes).await?;
                 continue;
             }
@@ -349,7 +355,7 @@ impl Partition {
             let appended = append_blocks(&path, from, bytes, is_last).await;
             appended.map_err(|error| LogFault::from_io("write", &path, from, &error))?;
         }
-        Ok(())
+        if index.is_made { Ok(()) } else { self.sync_names().await }
     }
 
     /// Writes the index of the active segment out, as a stop leaves it.
