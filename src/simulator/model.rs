@@ -96,6 +96,12 @@ impl PartitionModel {
         }
     }
 
+    /// Whether what was told of producers may be lost without a trace: where not all is synced, what lay
+    /// before a gap, or before the log's start.
+    pub fn may_forget_producers(&self) -> bool {
+        self.was_memory || (self.was_lax && self.log_start > Offset::ZERO)
+    }
+
     /// Where the log must at least end after such an end of the process.
     fn required(&self, end: End) -> Offset {
         let kept = |entry: &&Entry| (entry.acknowledged || entry.seen) && holds(entry.promise, end);

@@ -207,10 +207,8 @@ impl Producer {
             .iter()
             .any(|sent| !model.entries.iter().any(|entry| entry.sent.id == sent.id));
         let rotten = model.rotten || model.producers_rotten;
-        // Without fsync what was deleted by name may be lost before, with what it told of producers.
-        let is_lax = model.was_memory || (model.was_lax && model.log_start > Offset::ZERO);
         assert!(
-            lost || self.resolved.is_empty() || rotten || is_lax,
+            lost || self.resolved.is_empty() || rotten || model.may_forget_producers(),
             "{}: a batch in sequence is refused as out of order",
             model.name
         );
@@ -227,10 +225,15 @@ impl Producer {
         }
         let at = self.dice.below(self.resolved.len() as u64) as usize;
         let is_known = at + IN_FLIGHT_MAX >= self.resolved.len();
+        let may_be_lost = {
+            let model = open.subject.model.borrow();
+            model.rotten || model.may_forget_producers()
+        };
         let sent = self.resolved[at].clone();
         {
             let model = open.subject.model.borrow();
-            if model.producers_rotten && !model.retention.is_empty() {
+            let deletes = !model.retention.is_empty() || model.log_start > Offset::ZERO;
+            if model.producers_rotten && deletes {
                 return;
             }
             if model.was_offline || !model.entries.iter().any(|entry| entry.sent.id == sent.id) {
@@ -245,7 +248,8 @@ impl Producer {
                     expect_fault(open, &fault);
                 }
             }
-            Err(AppendError::Sequence(SequenceError::OutOfOrder { .. })) if !is_known => {}
+            Err(AppendError::Sequence(SequenceError::OutOfOrder { .. }))
+                if !is_known || may_be_lost => {}
             Err(AppendError::Sequence(error)) => panic!("a retry is not known: {error}"),
             Err(error) => expect_offline(open, &error),
         }
