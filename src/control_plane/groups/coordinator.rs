@@ -188,10 +188,12 @@ impl Coordinator {
             Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Failed => return Err(ErrorCode::CoordinatorNotAvailable),
         };
+        let image = self.shard.image();
         let mut turn = Turn {
             now: runtime::now(),
             wall: runtime::wall_clock(),
             config: &self.config,
+            overrides: &image.group_overrides,
             timers: &mut serving.timers,
             random: &mut runtime::random_u64,
             records: Vec::new(),

@@ -231,7 +231,7 @@ impl ConsumerGroup {
         Ok(ConsumerGroupHeartbeatResponse {
             member_epoch: holding.epoch,
             heartbeat_interval_ms: i32::try_from(
-                turn.config.consumer_heartbeat_interval.as_millis(),
+                turn.consumer_heartbeat_interval(&self.group).as_millis(),
             )
             .unwrap_or(i32::MAX),
             assignment: tells.then(|| assignment_of(holding)),
