@@ -11,7 +11,7 @@
 use super::load::{self, LoadError, Loaded};
 use super::record::Encoded;
 use super::state::{Groups, Memory};
-use super::turn::{GroupConfig, Release, Timers, Turn};
+use super::turn::{Counts, GroupConfig, Release, Timers, Turn};
 use crate::limits::{BATCH_HEADER_BYTES, GROUP_TIMERS_PER_TURN_MAX};
 use crate::runtime::{self, Event, Filler, Instant, Slot, slot};
 use crate::shard::Shard;
@@ -198,9 +198,11 @@ impl Coordinator {
             random: &mut runtime::random_u64,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Counts::default(),
         };
         act(&mut serving.groups, &mut turn);
-        let Turn { records, releases, .. } = turn;
+        let Turn { records, releases, counts, .. } = turn;
+        self.count(&counts);
         let mut encoded = Vec::with_capacity(records.len());
         for record in records {
             let bytes = record.encode();
@@ -218,6 +220,33 @@ impl Coordinator {
             self.changed.notify();
         }
         Ok(())
+    }
+
+    fn count(&self, counts: &Counts) {
+        let probe = &self.shard.probe;
+        probe.group_assignments_classic.add(counts.assignments_classic);
+        probe.group_assignments_consumer.add(counts.assignments_consumer);
+        probe.group_sessions_expired.add(counts.sessions_expired);
+        probe.offsets_committed.add(counts.offsets_committed);
+        probe.offsets_expired.add(counts.offsets_expired);
+        probe.offsets_deleted.add(counts.offsets_deleted);
+    }
+
+    /// Shows the groups as they are now, to somebody who only reads; `None` while they are not served.
+    pub fn look<T>(&self, at: impl FnOnce(&Groups) -> T) -> Option<T> {
+        match &*self.phase.borrow() {
+            Phase::Serving(serving) => Some(at(&serving.groups)),
+            Phase::Loading | Phase::Failed | Phase::Ended => None,
+        }
+    }
+
+    /// What it does, for metrics.
+    pub fn state_name(&self) -> &'static str {
+        match &*self.phase.borrow() {
+            Phase::Loading => "loading",
+            Phase::Failed | Phase::Ended => "failed",
+            Phase::Serving(_) => "serving",
+        }
     }
 
     /// Topics are gone: the offsets that groups have of them go too.

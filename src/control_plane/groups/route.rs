@@ -10,7 +10,9 @@ use crate::control_plane::create_topics;
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::shard::Shard;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
-use crate::shard::coordinators::{Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame};
+use crate::shard::coordinators::{
+    Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame, GroupsRead,
+};
 use crate::shard::image::Topic;
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
@@ -152,6 +154,10 @@ impl CoordinatorsOfShard for ControlPlane {
 
     fn installed(self: Rc<Self>) {
         self.groups.take_up(&self.shard);
+    }
+
+    fn read(self: Rc<Self>, offsets_max: usize) -> GroupsRead {
+        Box::pin(async move { super::reading::read(&self, offsets_max).await })
     }
 }
 

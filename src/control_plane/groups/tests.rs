@@ -1,5 +1,6 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
+mod reading;
 mod settings;
 
 use super::route::OFFSETS_TOPIC;

@@ -83,6 +83,17 @@ impl Setting {
 /// Gives one answer. Dropped without being called, whoever waits learns that there will be none.
 pub type Release = Box<dyn FnOnce()>;
 
+/// What happened in a turn, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub assignments_classic: u64,
+    pub assignments_consumer: u64,
+    pub sessions_expired: u64,
+    pub offsets_committed: u64,
+    pub offsets_expired: u64,
+    pub offsets_deleted: u64,
+}
+
 /// What a state machine is given, and what it leaves behind.
 pub struct Turn<'a> {
     pub now: Instant,
@@ -97,6 +108,7 @@ pub struct Turn<'a> {
     pub records: Vec<GroupRecord>,
     /// To be given once all records so far, of this turn and those before, are durable.
     pub releases: Vec<Release>,
+    pub counts: Counts,
 }
 
 impl Turn<'_> {
@@ -258,6 +270,7 @@ mod tests {
             random: &mut || u64::MAX,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Counts::default(),
         };
         assert_eq!(turn.uuid(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }

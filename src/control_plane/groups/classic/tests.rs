@@ -114,6 +114,7 @@ impl Bench {
             random: &mut random,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Default::default(),
         };
         let answer = run(&mut self.group, &mut turn);
         let (records, releases) = (turn.records, turn.releases);

@@ -130,6 +130,8 @@ impl ConsumerGroup {
             Timer::Join { .. } | Timer::Sync { .. } => return,
         };
         if self.members.contains_key(member) {
+            let is_session = matches!(timer, Timer::Session { .. });
+            turn.counts.sessions_expired += u64::from(is_session);
             tracing::info!(group = %self.group, %member, "member fenced: {reason}");
             self.fence(std::slice::from_ref(member), topics, turn);
         }

@@ -127,6 +127,7 @@ impl ConsumerGroup {
             assignment_timestamp: turn.wall.0,
         };
         self.change(ConsumerChange::TargetEpoch(Some(value)), turn);
+        turn.counts.assignments_consumer += 1;
     }
 
     fn compute_target(&self, facts: &BTreeMap<Str, (TopicId, usize)>) -> Vec<(Str, Assignment)> {

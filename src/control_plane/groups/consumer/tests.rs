@@ -110,6 +110,7 @@ impl Bench {
             random: &mut next,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Default::default(),
         };
         let result = act(&mut self.group, &self.topics, &mut turn);
         let records = std::mem::take(&mut turn.records);
