@@ -26,9 +26,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long after a failure the partition is read again: doubled each time, up to the longest.
+/// How long after a failure the partition is read again: doubled each time until something was stored, up to the
+/// longest. One that can be read and not written, say because the disk is full, is back sooner: what was committed
+/// is told in between, and members stay.
 const RELOAD_AFTER: Duration = Duration::from_millis(100);
 const RELOAD_AFTER_MAX: Duration = Duration::from_secs(30);
+const RELOAD_READABLE_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Records that expiration and copying gather before they wait for them to be stored.
 const GATHERED_BYTES_WISHED: usize = 256 << 10;
 /// A log shorter than this is not written anew, and one that is, when it is so much longer than what it says.
@@ -275,10 +278,15 @@ impl Coordinator {
     async fn run(self: Rc<Self>) {
         let mut pause = RELOAD_AFTER;
         while !self.ending.get() {
+            let mut longest = RELOAD_AFTER_MAX;
             match self.load().await {
                 Ok(log_bytes) => {
-                    pause = RELOAD_AFTER;
+                    let end = self.end.get();
                     self.serve(log_bytes).await;
+                    if self.end.get() > end {
+                        pause = RELOAD_AFTER;
+                    }
+                    longest = RELOAD_READABLE_AFTER_MAX;
                 }
                 Err(_) if self.shard.is_stopping() => break,
                 Err(error) => {
@@ -291,7 +299,7 @@ impl Coordinator {
             }
             self.set_phase(Phase::Failed);
             let ending = self.changed.after(self.changed.count());
-            runtime::timeout(pause, ending).await;
+            runtime::timeout(pause.min(longest), ending).await;
             pause = (pause * 2).min(RELOAD_AFTER_MAX);
         }
         self.set_phase(Phase::Ended);

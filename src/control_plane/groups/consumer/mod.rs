@@ -33,7 +33,7 @@ mod topics;
 pub use heartbeat::{Caller, refuse};
 pub use offsets::CommitCheck;
 pub use refusal::Refusal;
-pub use topics::TopicView;
+pub use topics::{TopicView, compile};
 
 use super::record::GroupRecord;
 use super::turn::{Timer, Turn};
