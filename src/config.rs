@@ -304,6 +304,32 @@ table! {
     /// How often members of a consumer group are told to send one (group.consumer.heartbeat.interval.ms).
     consumer_heartbeat_interval_ms: Duration = Duration::from_secs(5), duration(1, i32::MAX as u64);
 
+    /// Shortest session timeout that a consumer group may set for itself
+    /// (group.consumer.min.session.timeout.ms).
+    consumer_session_timeout_ms_min: Duration = Duration::from_secs(45), duration(1, i32::MAX as u64);
+
+    /// Longest session timeout that a consumer group may set for itself
+    /// (group.consumer.max.session.timeout.ms).
+    consumer_session_timeout_ms_max: Duration = Duration::from_mins(1), duration(1, i32::MAX as u64);
+
+    /// Shortest interval of heartbeats that a consumer group may set for itself
+    /// (group.consumer.min.heartbeat.interval.ms).
+    consumer_heartbeat_interval_ms_min: Duration = Duration::from_secs(5), duration(1, i32::MAX as u64);
+
+    /// Longest interval of heartbeats that a consumer group may set for itself
+    /// (group.consumer.max.heartbeat.interval.ms).
+    consumer_heartbeat_interval_ms_max: Duration = Duration::from_secs(15), duration(1, i32::MAX as u64);
+
+    /// Least time between two assignments of a consumer group, so that members that come one after the other
+    /// are assigned together (group.consumer.assignment.interval.ms).
+    consumer_assignment_interval_ms: Duration = Duration::from_secs(1), duration(0, i32::MAX as u64);
+
+    /// Shortest such time that a consumer group may set for itself (group.consumer.min.assignment.interval.ms).
+    consumer_assignment_interval_ms_min: Duration = Duration::ZERO, duration(0, i32::MAX as u64);
+
+    /// Longest such time that a consumer group may set for itself (group.consumer.max.assignment.interval.ms).
+    consumer_assignment_interval_ms_max: Duration = Duration::from_secs(15), duration(0, i32::MAX as u64);
+
     /// Members of a consumer group at most (group.consumer.max.size); one more is GROUP_MAX_SIZE_REACHED.
     consumer_members_max: usize = i32::MAX as usize, count(1, i32::MAX as usize);
 }
@@ -439,6 +465,61 @@ impl Config {
             let reason = "groups.consumer_session_timeout_ms needs to be longer".to_string();
             found.push(("groups.consumer_heartbeat_interval_ms", reason));
         }
+        found.extend(self.groups.disagreements());
+        found
+    }
+}
+
+impl GroupsConfig {
+    /// What holds for consumer groups that set nothing lies between what they may set.
+    fn disagreements(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for ([least_name, name, most_name], [least, value, most]) in [
+            (
+                [
+                    "groups.consumer_session_timeout_ms_min",
+                    "groups.consumer_session_timeout_ms",
+                    "groups.consumer_session_timeout_ms_max",
+                ],
+                [
+                    self.consumer_session_timeout_ms_min,
+                    self.consumer_session_timeout_ms,
+                    self.consumer_session_timeout_ms_max,
+                ],
+            ),
+            (
+                [
+                    "groups.consumer_heartbeat_interval_ms_min",
+                    "groups.consumer_heartbeat_interval_ms",
+                    "groups.consumer_heartbeat_interval_ms_max",
+                ],
+                [
+                    self.consumer_heartbeat_interval_ms_min,
+                    self.consumer_heartbeat_interval_ms,
+                    self.consumer_heartbeat_interval_ms_max,
+                ],
+            ),
+            (
+                [
+                    "groups.consumer_assignment_interval_ms_min",
+                    "groups.consumer_assignment_interval_ms",
+                    "groups.consumer_assignment_interval_ms_max",
+                ],
+                [
+                    self.consumer_assignment_interval_ms_min,
+                    self.consumer_assignment_interval_ms,
+                    self.consumer_assignment_interval_ms_max,
+                ],
+            ),
+        ] {
+            if least > most {
+                found.push((least_name, format!("it is longer than {most_name}")));
+            } else if value < least {
+                found.push((name, format!("it is shorter than {least_name}")));
+            } else if value > most {
+                found.push((name, format!("it is longer than {most_name}")));
+            }
+        }
         found
     }
 }
@@ -488,6 +569,36 @@ mod tests {
             keys().filter(|key| key.help().starts_with("No effect yet")).map(Key::path).collect();
         let expected = ["log.segment_jitter_ms", "log.file_delete_delay_ms"];
         assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn what_holds_for_groups_lies_between_what_they_may_set() {
+        let wrong = |change: fn(&mut GroupsConfig)| {
+            let mut config = Config::default();
+            change(&mut config.groups);
+            config.disagreements().into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            wrong(|groups| groups.consumer_session_timeout_ms = Duration::from_secs(44)),
+            ["groups.consumer_session_timeout_ms"]
+        );
+        assert_eq!(
+            wrong(|groups| groups.consumer_session_timeout_ms = Duration::from_secs(61)),
+            ["groups.consumer_session_timeout_ms"]
+        );
+        assert_eq!(
+            wrong(|groups| groups.consumer_heartbeat_interval_ms_min = Duration::from_secs(16)),
+            ["groups.consumer_heartbeat_interval_ms_min"]
+        );
+        assert_eq!(
+            wrong(|groups| groups.consumer_assignment_interval_ms = Duration::from_secs(16)),
+            ["groups.consumer_assignment_interval_ms"]
+        );
+        let mut short = Config::default();
+        short.groups.consumer_session_timeout_ms_min = seconds(1);
+        short.groups.consumer_session_timeout_ms = seconds(10);
+        assert_eq!(short.disagreements(), []);
     }
 
     #[test]

@@ -249,10 +249,23 @@ pub const ADMIN_SHARD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Partitions of one shard that have metrics of their own, where that is asked for. The others have none.
 pub const ADMIN_PARTITIONS_MAX: usize = 10_000;
 
+/// Groups of one shard that have metrics of their own, and committed offsets that their lag is counted from.
+/// Beyond either, groups without members are left out first; those left out are counted.
+pub const ADMIN_GROUPS_MAX: usize = 1_000;
+pub const ADMIN_OFFSETS_MAX: usize = 100_000;
+
+/// Longest name of a group that has metrics of its own. One with a longer name is left out.
+pub const ADMIN_GROUP_NAME_BYTES_MAX: usize = 256;
+
+/// How long a shard waits for another to tell where partitions end. Those of one that has not told by then are
+/// left out of groups' lag.
+pub const ADMIN_ENDS_WAIT_MAX: Duration = Duration::from_secs(1);
+
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX);
 const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
+const _: () = assert!(ADMIN_ENDS_WAIT_MAX.as_millis() < ADMIN_SHARD_WAIT_MAX.as_millis());
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(GROUP_ASSIGNMENT_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");

@@ -2,18 +2,26 @@
 //! giving way to others between the shards.
 //!
 //! The counters of `probe` come first, from their declarations there. docs/METRICS.md shows all of them. What
-//! another part of the broker has to tell, say a group's lag, is one more field of `ShardReading`, filled by
-//! the shard that knows it, and one more line here.
+//! another part of the broker has to tell is one more field of `ShardReading`, filled by the shard that knows
+//! it, and one more line here.
 
 use super::exposition::{Format, Kind, Labels, Number, Page};
+use crate::limits::{
+    ADMIN_GROUP_NAME_BYTES_MAX, ADMIN_GROUPS_MAX, ADMIN_OFFSETS_MAX, ADMIN_PARTITIONS_MAX,
+};
 use crate::probe::{Budget, COUNTERS, HistogramReading};
 use crate::runtime::{self, ProcessUsage, VolumeSpace};
+use crate::shard::coordinators::OffsetReading;
 use crate::shard::scrape::{LogReading, ShardReading};
 use crate::types::{ShardId, Timestamp};
 use crate::wire::{ApiKey, ErrorCode};
 use std::fmt::Display;
 
 const NANOSECONDS: f64 = 1e9;
+
+/// As the texts below say.
+const _: () = assert!(ADMIN_GROUPS_MAX == 1000 && ADMIN_OFFSETS_MAX == 100_000);
+const _: () = assert!(ADMIN_PARTITIONS_MAX == 10_000 && ADMIN_GROUP_NAME_BYTES_MAX == 256);
 
 /// What is known of the process.
 #[derive(Clone, Copy, Debug)]
@@ -275,7 +283,7 @@ static FAMILIES: &[Family] = &[
         Kind::Gauge,
         &["budget"],
         "Memory that each budget holds: requests that arrive, batches on their way to the disk, answers that are \
-         not sent, fetch sessions, and the tail cache.",
+         not sent, fetch sessions, the tail cache, and groups with their offsets.",
         |reading, out| {
             for (name, budget) in budgets(reading) {
                 out.add(&[("budget", &name)], budget.used);
@@ -286,7 +294,8 @@ static FAMILIES: &[Family] = &[
         "corelog_memory_limit_bytes",
         Kind::Gauge,
         &["budget"],
-        "Memory that each budget may hold. At it clients wait, save that the tail cache drops its oldest.",
+        "Memory that each budget may hold. At it clients wait, save that the tail cache drops its oldest, and that \
+         groups take no new members and offsets.",
         |reading, out| {
             for (name, budget) in budgets(reading) {
                 out.add(&[("budget", &name)], budget.limit);
@@ -362,6 +371,102 @@ static FAMILIES: &[Family] = &[
         "The offset after the last committed record of a partition (with metrics_per_partition only).",
         |reading, out| each_log(reading, out, |log| log.end.0.unsigned_abs()),
     ),
+    labelled(
+        "corelog_group_coordinators",
+        Kind::Gauge,
+        &["state"],
+        "Partitions of __consumer_offsets, whose groups this shard looks after: loading while they are read, failed \
+         when they cannot be read or written.",
+        |reading, out| {
+            for (state, count) in &reading.groups.coordinators {
+                out.add(&[("state", state)], *count);
+            }
+        },
+    ),
+    labelled(
+        "corelog_groups",
+        Kind::Gauge,
+        &["protocol", "state"],
+        "Groups by the protocol that their members use and by their state.",
+        |reading, out| {
+            for (protocol, state, count) in &reading.groups.counts {
+                out.add(&[("protocol", protocol), ("state", state)], *count);
+            }
+        },
+    ),
+    labelled(
+        "corelog_groups_members",
+        Kind::Gauge,
+        &["protocol"],
+        "Members of all groups by protocol.",
+        |reading, out| {
+            for (protocol, count) in &reading.groups.members {
+                out.add(&[("protocol", protocol)], *count);
+            }
+        },
+    ),
+    gauge(
+        "corelog_groups_left_out",
+        "Groups that have no metrics of their own, because there are more than 1000 on the shard, or because they \
+         have more than 100000 offsets, or a name of more than 256 bytes.",
+        |reading| reading.groups.left_out.into(),
+    ),
+    labelled(
+        "corelog_group_members",
+        Kind::Gauge,
+        &["group"],
+        "Members of a group.",
+        |reading, out| {
+            for group in &reading.groups.groups {
+                out.add(&[("group", &group.name)], group.members);
+            }
+        },
+    ),
+    labelled(
+        "corelog_group_lag_records",
+        Kind::Gauge,
+        &["group"],
+        "Records between what a group has committed and the ends of the partitions, all together. Partitions that \
+         are offline or not opened yet do not count.",
+        |reading, out| {
+            for group in &reading.groups.groups {
+                group.lag.iter().for_each(|lag| out.add(&[("group", &group.name)], lag.sum));
+            }
+        },
+    ),
+    labelled(
+        "corelog_group_lag_records_max",
+        Kind::Gauge,
+        &["group"],
+        "The same of the one partition where they are the most.",
+        |reading, out| {
+            for group in &reading.groups.groups {
+                group.lag.iter().for_each(|lag| out.add(&[("group", &group.name)], lag.max));
+            }
+        },
+    ),
+    labelled(
+        "corelog_group_committed_offset",
+        Kind::Gauge,
+        &["group", "topic", "partition"],
+        "What a group has committed for a partition (with metrics_per_partition only).",
+        |reading, out| {
+            each_offset(reading, out, |offset| Some(offset.committed.0.max(0).unsigned_abs()));
+        },
+    ),
+    labelled(
+        "corelog_group_partition_lag_records",
+        Kind::Gauge,
+        &["group", "topic", "partition"],
+        "Records between what a group has committed and the end of a partition (with metrics_per_partition only).",
+        |reading, out| each_offset(reading, out, |offset| offset.lag),
+    ),
+    gauge(
+        "corelog_group_offsets_left_out",
+        "Offsets of groups with metrics that have none of their own, because there are more than 10000 on the shard \
+         (with metrics_per_partition only).",
+        |reading| reading.groups.offsets_left_out.into(),
+    ),
     Family {
         name: "corelog_build_info",
         kind: Kind::Gauge,
@@ -401,19 +506,34 @@ static FAMILIES: &[Family] = &[
     ),
 ];
 
-fn budgets(reading: &ShardReading) -> [(&'static str, Budget); 5] {
+fn budgets(reading: &ShardReading) -> [(&'static str, Budget); 6] {
     [
         ("arriving", reading.front.arriving),
         ("pending", reading.pending),
         ("answers", reading.front.answers),
         ("sessions", reading.front.sessions),
         ("tail_cache", reading.tail_cache),
+        ("groups", reading.groups.memory),
     ]
 }
 
 fn each_log(reading: &ShardReading, out: &mut Samples<'_>, value: fn(&LogReading) -> u64) {
     for log in &reading.logs {
         out.add(&[("topic", &log.topic), ("partition", &log.index)], value(log));
+    }
+}
+
+fn each_offset(
+    reading: &ShardReading,
+    out: &mut Samples<'_>,
+    value: fn(&OffsetReading) -> Option<u64>,
+) {
+    for group in &reading.groups.groups {
+        for offset in &group.offsets {
+            let labels: Labels<'_> =
+                &[("group", &group.name), ("topic", &offset.topic), ("partition", &offset.index)];
+            value(offset).iter().for_each(|value| out.add(labels, *value));
+        }
     }
 }
 

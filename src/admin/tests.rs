@@ -1,5 +1,7 @@
 //! The admin port on a simulated host: what it shows, and what bad clients cannot do to it.
 
+mod groups;
+
 use super::exposition::Kind;
 use super::families::{Description, descriptions};
 use super::{Admin, AdminOptions, Format};
@@ -15,6 +17,11 @@ use crate::runtime::{Stream, create_directory_all, now, random_u64, sleep, spawn
 use crate::shard::request::Stage;
 use crate::shard::{Shard, mailbox};
 use crate::types::ShardId;
+use crate::wire::Str;
+use crate::wire::api::find_coordinator::FindCoordinatorRequest;
+use crate::wire::api::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use crate::wire::api::{FetchRequest, MetadataRequest};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +102,34 @@ async fn busy_host() -> Host {
     host
 }
 
+/// Has a group that has no members commit offsets of `t`, when its coordinator is ready.
+async fn commit(host: &Host, group: &str, offsets: &[(i32, i64)]) {
+    let mut client = host.client(0).await;
+    let keys = vec![Str::from(group)];
+    let find = FindCoordinatorRequest { coordinator_keys: keys, ..Default::default() };
+    let partition =
+        |(partition_index, committed_offset): &(i32, i64)| OffsetCommitRequestPartition {
+            partition_index: *partition_index,
+            committed_offset: *committed_offset,
+            ..Default::default()
+        };
+    let topic = OffsetCommitRequestTopic {
+        name: "t".into(),
+        partitions: offsets.iter().map(partition).collect(),
+        ..Default::default()
+    };
+    let request =
+        OffsetCommitRequest { group_id: group.into(), topics: vec![topic], ..Default::default() };
+    loop {
+        client.call(6, &find).await;
+        let answer = client.call(9, &request).await;
+        if answer.topics[0].partitions.iter().all(|one| one.error_code.is_none()) {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[test]
 fn what_happened_is_what_the_page_says() {
     for_each_seed(5, |seed| {
@@ -171,6 +206,7 @@ fn sample_names(description: &Description) -> Vec<String> {
 fn the_page_holds_every_metric_that_is_described_and_no_other() {
     Simulation::new(1).run(async {
         let host = busy_host().await;
+        commit(&host, "g", &[(0, 1)]).await;
         let admin = start(&host.servers[0].shard, true);
         let page = admin.metrics(Format::Text).await;
         let mut left: BTreeSet<String> = descriptions().iter().flat_map(sample_names).collect();

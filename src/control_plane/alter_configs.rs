@@ -123,7 +123,8 @@ async fn apply_to_group(
     }
     let image = control_plane.shard.image();
     let current = image.group_overrides.get(group).cloned().unwrap_or_default();
-    group_configs::changed(&current, &change).map_err(|text| (ErrorCode::InvalidConfig, text))?;
+    group_configs::changed(&current, &change, &control_plane.config)
+        .map_err(|text| (ErrorCode::InvalidConfig, text))?;
     if validate_only {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! ApiVersions: what this broker serves.
 
+use super::administration::features;
 use crate::wire::api::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, Encoder, ErrorCode, SupportedApi, encode_response, supported_apis};
 
@@ -15,7 +16,13 @@ pub fn handle(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
         };
     }
     let api_keys = supported_apis().iter().map(range_of).collect();
-    ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
+    ApiVersionsResponse {
+        api_keys,
+        supported_features: features::supported(),
+        finalized_features_epoch: features::EPOCH,
+        finalized_features: features::finalized(),
+        ..ApiVersionsResponse::default()
+    }
 }
 
 /// KIP-511: a version that is not served is answered with version 0, which says which are.

@@ -112,23 +112,23 @@ broker_keys! {
         "What an acknowledgement promises: fsync, write or memory.";
     "fetch.max.bytes", Int, |c| Some(c.fetch_bytes_max.to_string()),
         "Most bytes that one fetch answers with.";
-    "group.consumer.assignment.interval.ms", Int, |_| Some("1000".into()),
-        "No effect yet: least time between two assignments of a consumer group.";
+    "group.consumer.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms)),
+        "Least time between two assignments of a consumer group.";
     "group.consumer.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms)),
         "How often members of a consumer group are told to send a heartbeat.";
-    "group.consumer.max.assignment.interval.ms", Int, |_| Some("15000".into()),
+    "group.consumer.max.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms_max)),
         "Most that a group may set.";
-    "group.consumer.max.heartbeat.interval.ms", Int, |_| Some("15000".into()),
+    "group.consumer.max.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms_max)),
         "Most that a group may set.";
-    "group.consumer.max.session.timeout.ms", Int, |_| Some("60000".into()),
+    "group.consumer.max.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms_max)),
         "Most that a group may set.";
     "group.consumer.max.size", Int, |c| Some(c.groups.consumer_members_max.to_string()),
         "Members of a consumer group at most.";
-    "group.consumer.min.assignment.interval.ms", Int, |_| Some("0".into()),
+    "group.consumer.min.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms_min)),
         "Least that a group may set.";
-    "group.consumer.min.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+    "group.consumer.min.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms_min)),
         "Least that a group may set.";
-    "group.consumer.min.session.timeout.ms", Int, |_| Some("45000".into()),
+    "group.consumer.min.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms_min)),
         "Least that a group may set.";
     "group.consumer.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms)),
         "A member of a consumer group without a heartbeat for this long is removed.";
@@ -142,6 +142,66 @@ broker_keys! {
         "Members of a classic group at most.";
     "group.min.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.session_timeout_ms_min)),
         "Shortest time without a heartbeat that a member may choose.";
+    "group.share.assignment.interval.ms", Int, |_| Some("1000".into()),
+        "Kept for clients; there are no share groups.";
+    "group.share.delivery.count.limit", Int, |_| Some("5".into()),
+        "Kept for clients; there are no share groups.";
+    "group.share.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+        "Kept for clients; there are no share groups.";
+    "group.share.max.assignment.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.share.max.delivery.count.limit", Int, |_| Some("10".into()),
+        "Most that a group may set.";
+    "group.share.max.heartbeat.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.share.max.partition.max.record.locks", Int, |_| Some("4000".into()),
+        "Most that a group may set.";
+    "group.share.max.record.lock.duration.ms", Int, |_| Some("60000".into()),
+        "Most that a group may set.";
+    "group.share.max.session.timeout.ms", Int, |_| Some("60000".into()),
+        "Most that a group may set.";
+    "group.share.min.assignment.interval.ms", Int, |_| Some("0".into()),
+        "Least that a group may set.";
+    "group.share.min.delivery.count.limit", Int, |_| Some("2".into()),
+        "Least that a group may set.";
+    "group.share.min.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+        "Least that a group may set.";
+    "group.share.min.partition.max.record.locks", Int, |_| Some("100".into()),
+        "Least that a group may set.";
+    "group.share.min.record.lock.duration.ms", Int, |_| Some("15000".into()),
+        "Least that a group may set.";
+    "group.share.min.session.timeout.ms", Int, |_| Some("45000".into()),
+        "Least that a group may set.";
+    "group.share.partition.max.record.locks", Int, |_| Some("2000".into()),
+        "Kept for clients; there are no share groups.";
+    "group.share.record.lock.duration.ms", Int, |_| Some("30000".into()),
+        "Kept for clients; there are no share groups.";
+    "group.share.session.timeout.ms", Int, |_| Some("45000".into()),
+        "Kept for clients; there are no share groups.";
+    "group.streams.assignment.interval.ms", Int, |_| Some("1000".into()),
+        "Kept for clients; there are no streams groups.";
+    "group.streams.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+        "Kept for clients; there are no streams groups.";
+    "group.streams.initial.rebalance.delay.ms", Int, |_| Some("3000".into()),
+        "Kept for clients; there are no streams groups.";
+    "group.streams.max.assignment.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.streams.max.heartbeat.interval.ms", Int, |_| Some("15000".into()),
+        "Most that a group may set.";
+    "group.streams.max.session.timeout.ms", Int, |_| Some("60000".into()),
+        "Most that a group may set.";
+    "group.streams.max.standby.replicas", Int, |_| Some("2".into()),
+        "Most that a group may set.";
+    "group.streams.min.assignment.interval.ms", Int, |_| Some("0".into()),
+        "Least that a group may set.";
+    "group.streams.min.heartbeat.interval.ms", Int, |_| Some("5000".into()),
+        "Least that a group may set.";
+    "group.streams.min.session.timeout.ms", Int, |_| Some("45000".into()),
+        "Least that a group may set.";
+    "group.streams.num.standby.replicas", Int, |_| Some("0".into()),
+        "Kept for clients; there are no streams groups.";
+    "group.streams.session.timeout.ms", Int, |_| Some("45000".into()),
+        "Kept for clients; there are no streams groups.";
     "listeners", List, |c| Some(listener(c)),
         "Address of the common port.";
     "log.cleaner.delete.retention.ms", Long, |_| Some("86400000".into()),

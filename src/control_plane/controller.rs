@@ -495,8 +495,8 @@ impl Worker {
     ) -> Result<(), ControlError> {
         let known = self.state.group_overrides();
         let current = known.get(group).cloned().unwrap_or_default();
-        let overrides =
-            group_configs::changed(&current, wanted).map_err(ControlError::InvalidConfig)?;
+        let overrides = group_configs::changed(&current, wanted, &self.config)
+            .map_err(ControlError::InvalidConfig)?;
         if current.is_empty() && !overrides.is_empty() && known.len() >= CONFIGURED_GROUPS_MAX {
             return Err(ControlError::TooMany(format!(
                 "Settings of {CONFIGURED_GROUPS_MAX} groups are kept at most."

@@ -99,8 +99,12 @@ fn describe(
             let root = is_asked(resource::ROOT_LOGGER).then(|| describe_root_logger(config));
             Ok(root.into_iter().collect())
         }
-        resource::CLIENT_METRICS | resource::GROUP if name.is_empty() => {
-            Err((ErrorCode::InvalidRequest, "The name must not be empty".to_string()))
+        resource::CLIENT_METRICS if name.is_empty() => {
+            let text = "Client metrics subscription name must not be empty".to_string();
+            Err((ErrorCode::InvalidRequest, text))
+        }
+        resource::GROUP if name.is_empty() => {
+            Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_string()))
         }
         resource::CLIENT_METRICS => {
             let keys = CLIENT_METRICS_KEYS.iter().filter(|(name, ..)| is_asked(name));
@@ -110,7 +114,7 @@ fn describe(
             let image = control_plane.shard.image();
             let overrides = image.group_overrides.get(name);
             let keys = GROUP_KEYS.iter().filter(|key| is_asked(key.name));
-            Ok(keys.map(|key| describe_group_key(key, overrides, wanted)).collect())
+            Ok(keys.map(|key| describe_group_key(key, overrides, config, wanted)).collect())
         }
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
@@ -191,26 +195,32 @@ fn describe_topic_key(
 fn describe_group_key(
     key: &GroupKey,
     overrides: Option<&Overrides>,
+    config: &Config,
     wanted: Wanted,
 ) -> DescribeConfigsResourceResult {
     let own = overrides.and_then(|overrides| overrides.get(key.name));
-    let source = if own.is_some() { Source::Group } else { Source::Default };
-    let synonym = |name: &'static str, value: Str, source: Source| DescribeConfigsSynonym {
+    let default_source = key.default_source(config);
+    let synonym = |name: &'static str, value: String, source: Source| DescribeConfigsSynonym {
         name: Str::from_static(name),
-        value: Some(value),
+        value: Some(value.into()),
         source: source as i8,
     };
-    let default = Str::from_static(key.default);
     let mut synonyms = Vec::new();
     if wanted.synonyms {
-        synonyms.extend(own.map(|value| synonym(key.name, value.as_str().into(), Source::Group)));
-        synonyms.push(synonym(key.broker_name, default.clone(), Source::Default));
+        synonyms.extend(own.map(|value| synonym(key.name, value.clone(), Source::Group)));
+        let name = key.broker_name.unwrap_or(key.name);
+        if default_source == Source::StaticBroker {
+            synonyms.push(synonym(name, key.default_value(config), Source::StaticBroker));
+        }
+        let value = key.default_value(&Config::default());
+        synonyms.push(synonym(name, value, Source::Default));
     }
+    let value = own.cloned().unwrap_or_else(|| key.default_value(config));
     DescribeConfigsResourceResult {
         name: Str::from_static(key.name),
-        value: Some(own.map_or(default, |value| value.as_str().into())),
+        value: Some(value.into()),
         is_default: own.is_none(),
-        config_source: source as i8,
+        config_source: if own.is_some() { Source::Group } else { default_source } as i8,
         synonyms,
         config_type: key.kind.number(),
         documentation: wanted.documentation.then(|| Str::from_static(key.doc)),

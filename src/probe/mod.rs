@@ -128,6 +128,19 @@ probe! {
     recovery_points_saved => "corelog_recovery_points_saved_total";
     /// Times that a partition was taken offline.
     faults => "corelog_partition_faults_total";
+    /// Assignments that groups were given: of the classic protocol when the leader's has come, of the consumer
+    /// protocol (KIP-848) when the broker has made one.
+    group_assignments_classic => "corelog_group_rebalances_total" { protocol = "classic" };
+    /// As above.
+    group_assignments_consumer => "corelog_group_rebalances_total" { protocol = "consumer" };
+    /// Members that were removed from their group because nothing was heard of them for the session timeout.
+    group_sessions_expired => "corelog_group_sessions_expired_total";
+    /// Offsets that clients committed, one for each partition of a request.
+    offsets_committed => "corelog_offset_commits_total";
+    /// Offsets that were forgotten because their time was over.
+    offsets_expired => "corelog_offset_expirations_total";
+    /// Offsets that were removed by clients, or with their group or topic.
+    offsets_deleted => "corelog_offset_deletions_total";
 }
 
 impl Probe {

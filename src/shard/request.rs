@@ -106,6 +106,10 @@ pub enum ShardRequest {
     Bounds {
         keys: Vec<PartitionKey>,
     },
+    /// Where partitions end, for somebody who counts: none is opened for it.
+    Ends {
+        keys: Vec<PartitionKey>,
+    },
     /// KIP-320: where an epoch ended.
     EpochEnd {
         key: PartitionKey,
@@ -153,6 +157,8 @@ pub enum ShardReply {
     Read(Vec<Result<ReadCopy, PartitionError>>),
     Watch,
     Bounds(Vec<Result<Bounds, PartitionError>>),
+    /// None for one that is offline, not opened yet, or not here.
+    Ends(Vec<Option<Offset>>),
     EpochEnd(Result<Option<(i32, Offset)>, PartitionError>),
     FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),

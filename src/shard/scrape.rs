@@ -3,6 +3,8 @@
 //! Read on the shard itself, when somebody asks; nothing is kept for it in between.
 
 use super::Shard;
+use super::coordinators::GroupsReading;
+use super::request::PartitionKey;
 use crate::probe::{ApiReading, Budget, FrontReading, HistogramReading};
 use crate::runtime;
 use crate::types::Offset;
@@ -40,6 +42,7 @@ pub struct ShardReading {
     pub unsaved_bytes: u64,
     /// As many as were asked for, in the order of their keys.
     pub logs: Vec<LogReading>,
+    pub groups: GroupsReading,
 }
 
 /// One partition's log.
@@ -55,6 +58,10 @@ pub struct LogReading {
 impl Shard {
     pub(super) async fn read_all(&self, partitions_max: usize) -> ShardReading {
         let logs = self.read_logs(partitions_max).await;
+        let groups = match self.coordinators() {
+            Some(coordinators) => coordinators.read(partitions_max).await,
+            None => GroupsReading::default(),
+        };
         let (probe, log) = (&self.probe, &self.log);
         let front = self.front.borrow();
         ShardReading {
@@ -76,7 +83,21 @@ impl Shard {
             scanned_bytes: self.opening.scanned_bytes(),
             unsaved_bytes: log.unsaved_bytes(),
             logs,
+            groups,
         }
+    }
+
+    /// Where partitions of this core end; none for one that is not served, or not opened yet.
+    pub(super) async fn ends(&self, keys: &[PartitionKey]) -> Vec<Option<Offset>> {
+        let mut ends = Vec::with_capacity(keys.len());
+        for some in keys.chunks(PARTITIONS_PER_TURN) {
+            ends.extend(some.iter().map(|key| {
+                let partition = self.partition(*key).ok()?;
+                partition.read_fault().is_none().then(|| partition.high_watermark())
+            }));
+            runtime::yield_if_needed().await;
+        }
+        ends
     }
 
     async fn read_logs(&self, partitions_max: usize) -> Vec<LogReading> {

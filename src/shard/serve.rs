@@ -236,6 +236,7 @@ impl Shard {
                 | ShardRequest::Enter(_)
                 | ShardRequest::Standing
                 | ShardRequest::Scrape { .. }
+                | ShardRequest::Ends { .. }
         );
         self.probe.hops.add(u64::from(!is_own_matter));
         self.mailbox.call(owner, request).await
@@ -297,6 +298,7 @@ impl Shard {
                 }
                 ShardReply::Bounds(bounds)
             }
+            ShardRequest::Ends { keys } => ShardReply::Ends(self.ends(&keys).await),
             ShardRequest::EpochEnd { key, epoch } => {
                 self.opened(key).await;
                 ShardReply::EpochEnd(self.partition(key).map(|log| log.end_of_epoch(epoch)))

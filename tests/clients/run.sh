@@ -112,6 +112,7 @@ lane_groups() {
   [[ $BROKER_CMD == *ENDPOINTS* ]] || modes=once
   # A member of a group of KIP-848 has the broker's session timeout: a pause is to be longer.
   export CORELOG_GROUPS_CONSUMER_SESSION_TIMEOUT_MS=8s CORELOG_GROUPS_CONSUMER_HEARTBEAT_INTERVAL_MS=2s
+  export CORELOG_GROUPS_CONSUMER_SESSION_TIMEOUT_MS_MIN=8s CORELOG_GROUPS_CONSUMER_HEARTBEAT_INTERVAL_MS_MIN=2s
   export JAVA_CLASSPATH=${JAVA_CLASSPATH:-} NODE_DEPS=$LAB/node GO_BIN=$LAB/go
   for mode in $modes; do
     start_broker "$mode" || { f=$((f + 1)); continue; }

@@ -7,7 +7,8 @@
 //! - `elections`, `reassignments`, `log_dirs`: where partitions are, and that they stay there
 //! - `producers`, `transactions`: who writes
 //! - `credentials`, `access`, `tokens`: security that is not there
-//! - `quorum`: the controllers, and the cluster's features and members
+//! - `quorum`: the controllers, and the cluster's members
+//! - `features`: what is told of this broker's abilities by name and level
 //! - `config_resources`: what has settings
 
 mod access;
@@ -15,6 +16,7 @@ mod client_quotas;
 mod config_resources;
 mod credentials;
 mod elections;
+pub mod features;
 mod log_dirs;
 mod producers;
 mod quorum;
@@ -80,7 +82,8 @@ impl ControlPlane {
                 asked.answer(async |request| quorum::unregister(self, &request)).await
             }
             ApiKey::UpdateFeatures => {
-                asked.answer(async |request| quorum::update_features(&request)).await
+                let version = asked.header.api_version;
+                asked.answer(async |request| features::update(self, &request, version)).await
             }
             _ => secure(asked).await,
         }

@@ -1,5 +1,5 @@
-//! The controllers, features and members of a cluster that is one host: DescribeQuorum, AddRaftVoter,
-//! RemoveRaftVoter, UpdateFeatures and UnregisterBroker. Nothing of it can be changed. Pure, but for the clock.
+//! The controllers and members of a cluster that is one host: DescribeQuorum, AddRaftVoter,
+//! RemoveRaftVoter and UnregisterBroker. Nothing of it can be changed. Pure, but for the clock.
 
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::runtime;
@@ -11,9 +11,6 @@ use crate::wire::api::describe_quorum::{
 };
 use crate::wire::api::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use crate::wire::api::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
-use crate::wire::api::update_features::{
-    FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse,
-};
 use crate::wire::{ErrorCode, Str};
 
 /// Kafka's name of the metadata log.
@@ -146,18 +143,5 @@ pub fn unregister(
         error_code,
         error_message: Some(text.into()),
         ..UnregisterBrokerResponse::default()
-    }
-}
-
-/// No feature has levels here, so none can be changed.
-pub fn update_features(request: &UpdateFeaturesRequest) -> UpdateFeaturesResponse {
-    let Some(FeatureUpdateKey { feature, .. }) = request.feature_updates.first() else {
-        return UpdateFeaturesResponse::default();
-    };
-    let text = format!("This broker does not know the feature '{feature}'; nothing is changed.");
-    UpdateFeaturesResponse {
-        error_code: ErrorCode::InvalidUpdateVersion,
-        error_message: Some(text.into()),
-        ..UpdateFeaturesResponse::default()
     }
 }

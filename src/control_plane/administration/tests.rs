@@ -7,7 +7,7 @@ use crate::runtime::sim::Simulation;
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::quota_table::QuotaKind;
 use crate::types::{ShardId, Timestamp, TopicId};
-use crate::wire::ErrorCode;
+use crate::wire::api::ApiVersionsRequest;
 use crate::wire::api::alter_client_quotas::{self, AlterClientQuotasRequest, OpData};
 use crate::wire::api::alter_partition_reassignments::*;
 use crate::wire::api::alter_replica_log_dirs::*;
@@ -22,7 +22,9 @@ use crate::wire::api::incremental_alter_configs::{
 };
 use crate::wire::api::list_config_resources::ListConfigResourcesRequest;
 use crate::wire::api::list_transactions::ListTransactionsRequest;
+use crate::wire::api::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use crate::wire::batch::testing::batch;
+use crate::wire::{ErrorCode, Str};
 use std::future::poll_fn;
 
 fn run(test: impl AsyncFnOnce(Host)) {
@@ -146,6 +148,59 @@ fn states_of_transactions_that_kafka_does_not_have_are_named() {
         let answer = host.call(0, 2, request).await;
         assert_eq!(answer.unknown_state_filters, ["Odd"]);
         assert!(answer.transaction_states.is_empty() && answer.error_code.is_none());
+    });
+}
+
+#[test]
+fn a_pattern_of_transactions_has_to_be_one() {
+    run(async |host| {
+        for (pattern, code) in [
+            (Some("a.*"), ErrorCode::None),
+            (Some(""), ErrorCode::None),
+            (None, ErrorCode::None),
+            (Some("(["), ErrorCode::InvalidRegularExpression),
+        ] {
+            let transactional_id_pattern = pattern.map(Into::into);
+            let request =
+                ListTransactionsRequest { transactional_id_pattern, ..Default::default() };
+            assert_eq!(host.call(0, 2, request).await.error_code, code, "{pattern:?}");
+        }
+    });
+}
+
+#[test]
+fn features_are_told_and_stay_as_they_are() {
+    run(async |host| {
+        let request = ApiVersionsRequest {
+            client_software_name: "test".into(),
+            client_software_version: "1".into(),
+            ..Default::default()
+        };
+        let told = host.call(1, 3, request.clone()).await;
+        let names = |keys: Vec<Str>| keys.iter().map(Str::to_string).collect::<Vec<_>>();
+        let supported = told.supported_features.into_iter().map(|one| one.name).collect();
+        assert_eq!(names(supported), ["group.version"]);
+        assert_eq!(told.finalized_features[0].max_version_level, 1);
+        assert!(told.finalized_features_epoch >= 0);
+        assert!(host.call(1, 2, request).await.supported_features.is_empty());
+        let update = async |version, feature: &str, max_version_level| {
+            let update = FeatureUpdateKey {
+                feature: feature.into(),
+                max_version_level,
+                upgrade_type: 2,
+                ..Default::default()
+            };
+            let feature_updates = vec![update];
+            let request = UpdateFeaturesRequest { feature_updates, ..Default::default() };
+            let answer = host.call(0, version, request).await;
+            (answer.error_code, answer.results.len())
+        };
+        assert_eq!(update(1, "group.version", 1).await, (ErrorCode::None, 1));
+        assert_eq!(update(2, "group.version", 1).await, (ErrorCode::None, 0));
+        for (feature, level) in [("group.version", 0), ("group.version", 2), ("no.such", 1)] {
+            let refused = update(1, feature, level).await;
+            assert_eq!(refused, (ErrorCode::InvalidUpdateVersion, 0), "{feature} {level}");
+        }
     });
 }
 

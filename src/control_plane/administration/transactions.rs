@@ -1,5 +1,6 @@
 //! DescribeTransactions and ListTransactions (KIP-664): there are no transactions yet. Pure.
 
+use crate::control_plane::groups::consumer::compile;
 use crate::wire::api::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TransactionState,
 };
@@ -33,7 +34,15 @@ pub fn describe(request: DescribeTransactionsRequest) -> DescribeTransactionsRes
     }
 }
 
+/// KIP-1152: a pattern is looked at although there is nothing that it could match.
 pub fn list(request: ListTransactionsRequest) -> ListTransactionsResponse {
+    let pattern = request.transactional_id_pattern.as_ref();
+    if pattern.is_some_and(|pattern| compile(pattern).is_err()) {
+        return ListTransactionsResponse {
+            error_code: ErrorCode::InvalidRegularExpression,
+            ..ListTransactionsResponse::default()
+        };
+    }
     let is_unknown = |state: &Str| !STATES.contains(&state.as_str());
     ListTransactionsResponse {
         unknown_state_filters: request.state_filters.into_iter().filter(is_unknown).collect(),

@@ -11,7 +11,7 @@
 use super::load::{self, LoadError, Loaded};
 use super::record::Encoded;
 use super::state::{Groups, Memory};
-use super::turn::{GroupConfig, Release, Timers, Turn};
+use super::turn::{Counts, GroupConfig, Release, Timers, Turn};
 use crate::limits::{BATCH_HEADER_BYTES, GROUP_TIMERS_PER_TURN_MAX};
 use crate::runtime::{self, Event, Filler, Instant, Slot, slot};
 use crate::shard::Shard;
@@ -26,9 +26,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long after a failure the partition is read again: doubled each time, up to the longest.
+/// How long after a failure the partition is read again: doubled each time until something was stored, up to the
+/// longest. One that can be read and not written, say because the disk is full, is back sooner: what was committed
+/// is told in between, and members stay.
 const RELOAD_AFTER: Duration = Duration::from_millis(100);
 const RELOAD_AFTER_MAX: Duration = Duration::from_secs(30);
+const RELOAD_READABLE_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Records that expiration and copying gather before they wait for them to be stored.
 const GATHERED_BYTES_WISHED: usize = 256 << 10;
 /// A log shorter than this is not written anew, and one that is, when it is so much longer than what it says.
@@ -188,17 +191,21 @@ impl Coordinator {
             Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Failed => return Err(ErrorCode::CoordinatorNotAvailable),
         };
+        let image = self.shard.image();
         let mut turn = Turn {
             now: runtime::now(),
             wall: runtime::wall_clock(),
             config: &self.config,
+            overrides: &image.group_overrides,
             timers: &mut serving.timers,
             random: &mut runtime::random_u64,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Counts::default(),
         };
         act(&mut serving.groups, &mut turn);
-        let Turn { records, releases, .. } = turn;
+        let Turn { records, releases, counts, .. } = turn;
+        self.count(&counts);
         let mut encoded = Vec::with_capacity(records.len());
         for record in records {
             let bytes = record.encode();
@@ -216,6 +223,33 @@ impl Coordinator {
             self.changed.notify();
         }
         Ok(())
+    }
+
+    fn count(&self, counts: &Counts) {
+        let probe = &self.shard.probe;
+        probe.group_assignments_classic.add(counts.assignments_classic);
+        probe.group_assignments_consumer.add(counts.assignments_consumer);
+        probe.group_sessions_expired.add(counts.sessions_expired);
+        probe.offsets_committed.add(counts.offsets_committed);
+        probe.offsets_expired.add(counts.offsets_expired);
+        probe.offsets_deleted.add(counts.offsets_deleted);
+    }
+
+    /// Shows the groups as they are now, to somebody who only reads; `None` while they are not served.
+    pub fn look<T>(&self, at: impl FnOnce(&Groups) -> T) -> Option<T> {
+        match &*self.phase.borrow() {
+            Phase::Serving(serving) => Some(at(&serving.groups)),
+            Phase::Loading | Phase::Failed | Phase::Ended => None,
+        }
+    }
+
+    /// What it does, for metrics.
+    pub fn state_name(&self) -> &'static str {
+        match &*self.phase.borrow() {
+            Phase::Loading => "loading",
+            Phase::Failed | Phase::Ended => "failed",
+            Phase::Serving(_) => "serving",
+        }
     }
 
     /// Topics are gone: the offsets that groups have of them go too.
@@ -244,10 +278,15 @@ impl Coordinator {
     async fn run(self: Rc<Self>) {
         let mut pause = RELOAD_AFTER;
         while !self.ending.get() {
+            let mut longest = RELOAD_AFTER_MAX;
             match self.load().await {
                 Ok(log_bytes) => {
-                    pause = RELOAD_AFTER;
+                    let end = self.end.get();
                     self.serve(log_bytes).await;
+                    if self.end.get() > end {
+                        pause = RELOAD_AFTER;
+                    }
+                    longest = RELOAD_READABLE_AFTER_MAX;
                 }
                 Err(_) if self.shard.is_stopping() => break,
                 Err(error) => {
@@ -260,7 +299,7 @@ impl Coordinator {
             }
             self.set_phase(Phase::Failed);
             let ending = self.changed.after(self.changed.count());
-            runtime::timeout(pause, ending).await;
+            runtime::timeout(pause.min(longest), ending).await;
             pause = (pause * 2).min(RELOAD_AFTER_MAX);
         }
         self.set_phase(Phase::Ended);

@@ -81,6 +81,13 @@ impl Group {
         }
     }
 
+    pub fn members(&self) -> usize {
+        match self {
+            Group::Classic(group) => group.members().len(),
+            Group::Consumer(group) => group.members_count(),
+        }
+    }
+
     /// It has no members.
     pub fn is_empty(&self) -> bool {
         match self {

@@ -8,6 +8,7 @@
 //! - `route`: which core a group lives on, and the way there
 //! - `coordinator`, `load`: one partition's groups: read, served in turns, stored, written anew
 //! - `state`, `offsets`, `members`, `group`: what the groups of a partition are
+//! - `reading`: what the admin port shows of them
 //! - `turn`: what one request or timer does, as plain data: records to store, answers to give, timers to set
 //! - `record`: what is stored
 //! - `classic`: a group by JoinGroup and SyncGroup
@@ -24,6 +25,7 @@ mod group;
 mod load;
 mod members;
 mod offsets;
+mod reading;
 pub mod record;
 pub mod route;
 mod state;

@@ -82,6 +82,7 @@ impl Groups {
                 };
                 self.set_offset(&key, Some(value.clone()), turn.wall);
                 turn.store(GroupRecord::Offset(key, Some(value)));
+                turn.counts.offsets_committed += 1;
             }
         }
         response
@@ -204,20 +205,23 @@ impl Groups {
                     told.error_code = ErrorCode::GroupSubscribedToTopic;
                     continue;
                 }
-                self.drop_offset(name, &topic.name, told.partition_index, turn);
+                let had = self.drop_offset(name, &topic.name, told.partition_index, turn);
+                turn.counts.offsets_deleted += u64::from(had);
             }
         }
         response
     }
 
-    fn drop_offset(&mut self, group: &Str, topic: &Str, partition: i32, turn: &mut Turn) {
+    /// False when there was none.
+    fn drop_offset(&mut self, group: &Str, topic: &Str, partition: i32, turn: &mut Turn) -> bool {
         let offsets = self.entry(group).and_then(|entry| entry.offsets.get(topic));
         if !offsets.is_some_and(|offsets| offsets.contains_key(&partition)) {
-            return;
+            return false;
         }
         let key = OffsetKey { group: group.detached(), topic: topic.detached(), partition };
         self.set_offset(&key, None, turn.wall);
         turn.store(GroupRecord::Offset(key, None));
+        true
     }
 
     /// Removes a group's offsets of a topic that is gone.
@@ -226,7 +230,8 @@ impl Groups {
         let partitions: Vec<i32> =
             offsets.map(|offsets| offsets.keys().copied().collect()).unwrap_or_default();
         for partition in partitions {
-            self.drop_offset(group, topic, partition, turn);
+            let had = self.drop_offset(group, topic, partition, turn);
+            turn.counts.offsets_deleted += u64::from(had);
         }
     }
 
@@ -272,7 +277,8 @@ impl Groups {
             }
         }
         for (topic, partition) in over {
-            self.drop_offset(name, &topic, partition, turn);
+            let had = self.drop_offset(name, &topic, partition, turn);
+            turn.counts.offsets_expired += u64::from(had);
         }
         let is_empty = self.entry(name).is_some_and(|entry| entry.group.is_empty());
         if left == 0 && is_empty {

@@ -3,14 +3,16 @@
 
 use super::api;
 use super::coordinator::Coordinator;
-use super::turn::GroupConfig;
+use super::turn::{GroupConfig, Setting};
 use crate::config::Config;
 use crate::control_plane::configs::Overrides;
 use crate::control_plane::create_topics;
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::shard::Shard;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
-use crate::shard::coordinators::{Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame};
+use crate::shard::coordinators::{
+    Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame, GroupsRead,
+};
 use crate::shard::image::Topic;
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
@@ -115,8 +117,21 @@ fn group_config(config: &Config) -> GroupConfig {
         session_timeout_max: groups.session_timeout_ms_max,
         initial_rebalance_delay: groups.initial_rebalance_delay_ms,
         members_max: groups.members_max,
-        consumer_session_timeout: groups.consumer_session_timeout_ms,
-        consumer_heartbeat_interval: groups.consumer_heartbeat_interval_ms,
+        consumer_session_timeout: Setting {
+            default: groups.consumer_session_timeout_ms,
+            least: groups.consumer_session_timeout_ms_min,
+            most: groups.consumer_session_timeout_ms_max,
+        },
+        consumer_heartbeat_interval: Setting {
+            default: groups.consumer_heartbeat_interval_ms,
+            least: groups.consumer_heartbeat_interval_ms_min,
+            most: groups.consumer_heartbeat_interval_ms_max,
+        },
+        consumer_assignment_interval: Setting {
+            default: groups.consumer_assignment_interval_ms,
+            least: groups.consumer_assignment_interval_ms_min,
+            most: groups.consumer_assignment_interval_ms_max,
+        },
         consumer_members_max: groups.consumer_members_max,
         offset_metadata_bytes_max: groups.offset_metadata_bytes_max,
         offsets_retention: groups.offsets_retention_ms,
@@ -139,6 +154,10 @@ impl CoordinatorsOfShard for ControlPlane {
 
     fn installed(self: Rc<Self>) {
         self.groups.take_up(&self.shard);
+    }
+
+    fn read(self: Rc<Self>, offsets_max: usize) -> GroupsRead {
+        Box::pin(async move { super::reading::read(&self, offsets_max).await })
     }
 }
 

@@ -95,10 +95,15 @@ impl Groups {
         self.entries.iter()
     }
 
+    /// Groups after one, by name; from the first on when there is none.
+    pub fn entries_after(&self, name: Option<&Str>) -> impl Iterator<Item = (&Str, &Entry)> {
+        let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        self.entries.range((from, Bound::Unbounded))
+    }
+
     /// The next group by name.
     pub fn name_after(&self, name: Option<&Str>) -> Option<Str> {
-        let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
-        self.entries.range((from, Bound::Unbounded)).next().map(|(name, _)| name.clone())
+        self.entries_after(name).next().map(|(name, _)| name.clone())
     }
 
     /// Of all groups of the core.

@@ -1,5 +1,9 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
+mod full_disk;
+mod reading;
+mod settings;
+
 use super::route::OFFSETS_TOPIC;
 use crate::config::Config;
 use crate::control_plane::harness::{self, Host};

@@ -1,10 +1,14 @@
 //! One turn of a group's state machine: what a request or a timer makes it do. Pure, on the group's core.
 
 use super::record::GroupRecord;
+use crate::control_plane::configs::Overrides;
+use crate::control_plane::group_configs::{
+    ASSIGNMENT_INTERVAL, HEARTBEAT_INTERVAL, SESSION_TIMEOUT,
+};
 use crate::runtime::{Filler, Instant};
 use crate::types::Timestamp;
 use crate::wire::Str;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Bounds and defaults, by Kafka's names of broker settings.
@@ -18,12 +22,12 @@ pub struct GroupConfig {
     /// group.max.size
     pub members_max: usize,
     /// group.consumer.session.timeout.ms, group.consumer.heartbeat.interval.ms
-    pub consumer_session_timeout: Duration,
-    pub consumer_heartbeat_interval: Duration,
+    pub consumer_session_timeout: Setting,
+    pub consumer_heartbeat_interval: Setting,
     /// group.consumer.max.size
     pub consumer_members_max: usize,
     /// group.consumer.assignment.interval.ms: a new target comes no sooner than this after the last one.
-    pub consumer_assignment_interval: Duration,
+    pub consumer_assignment_interval: Setting,
     /// group.consumer.regex.refresh.interval.ms
     pub consumer_regex_refresh_interval: Duration,
     /// offset.metadata.max.bytes
@@ -40,10 +44,10 @@ impl Default for GroupConfig {
             session_timeout_max: Duration::from_mins(30),
             initial_rebalance_delay: Duration::from_secs(3),
             members_max: i32::MAX as usize,
-            consumer_session_timeout: Duration::from_secs(45),
-            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_session_timeout: Setting::seconds(45, 45, 60),
+            consumer_heartbeat_interval: Setting::seconds(5, 5, 15),
             consumer_members_max: i32::MAX as usize,
-            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_assignment_interval: Setting::seconds(1, 0, 15),
             consumer_regex_refresh_interval: Duration::from_mins(10),
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_hours(7 * 24),
@@ -52,14 +56,51 @@ impl Default for GroupConfig {
     }
 }
 
+/// A time that consumer groups may set for themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Of a group that sets none.
+    pub default: Duration,
+    /// What a group may set; what one has set before these were changed is brought between them.
+    pub least: Duration,
+    pub most: Duration,
+}
+
+impl Setting {
+    const fn seconds(default: u64, least: u64, most: u64) -> Setting {
+        let [default, least, most] =
+            [Duration::from_secs(default), Duration::from_secs(least), Duration::from_secs(most)];
+        Setting { default, least, most }
+    }
+
+    /// What holds for a group, by what it has set.
+    fn of(&self, own: Option<&String>) -> Duration {
+        let own = own.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        own.map_or(self.default, |own| own.max(self.least).min(self.most))
+    }
+}
+
 /// Gives one answer. Dropped without being called, whoever waits learns that there will be none.
 pub type Release = Box<dyn FnOnce()>;
+
+/// What happened in a turn, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub assignments_classic: u64,
+    pub assignments_consumer: u64,
+    pub sessions_expired: u64,
+    pub offsets_committed: u64,
+    pub offsets_expired: u64,
+    pub offsets_deleted: u64,
+}
 
 /// What a state machine is given, and what it leaves behind.
 pub struct Turn<'a> {
     pub now: Instant,
     pub wall: Timestamp,
     pub config: &'a GroupConfig,
+    /// What is set for single groups, by group and Kafka's name of the setting.
+    pub overrides: &'a BTreeMap<String, Overrides>,
     pub timers: &'a mut Timers,
     /// For member ids; seeded in the simulation.
     pub random: &'a mut dyn FnMut() -> u64,
@@ -67,9 +108,27 @@ pub struct Turn<'a> {
     pub records: Vec<GroupRecord>,
     /// To be given once all records so far, of this turn and those before, are durable.
     pub releases: Vec<Release>,
+    pub counts: Counts,
 }
 
 impl Turn<'_> {
+    /// How long a member of a consumer group may be silent.
+    pub fn consumer_session_timeout(&self, group: &str) -> Duration {
+        self.config.consumer_session_timeout.of(self.own(group, SESSION_TIMEOUT))
+    }
+
+    pub fn consumer_heartbeat_interval(&self, group: &str) -> Duration {
+        self.config.consumer_heartbeat_interval.of(self.own(group, HEARTBEAT_INTERVAL))
+    }
+
+    pub fn consumer_assignment_interval(&self, group: &str) -> Duration {
+        self.config.consumer_assignment_interval.of(self.own(group, ASSIGNMENT_INTERVAL))
+    }
+
+    fn own(&self, group: &str, name: &str) -> Option<&String> {
+        self.overrides.get(group)?.get(name)
+    }
+
     pub fn store(&mut self, record: GroupRecord) {
         self.records.push(record);
     }
@@ -185,16 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_group_has_set_holds_within_what_the_broker_allows() {
+        let setting = Setting::seconds(45, 30, 60);
+        for (own, expect) in [
+            (None, 45_000),
+            (Some("50000"), 50_000),
+            (Some("29999"), 30_000),
+            (Some("60001"), 60_000),
+            (Some("no number, kept by another version"), 45_000),
+        ] {
+            let own = own.map(str::to_string);
+            assert_eq!(setting.of(own.as_ref()).as_millis(), expect, "{own:?}");
+        }
+    }
+
+    #[test]
     fn a_uuid_says_that_it_is_random() {
         let (config, mut timers) = (GroupConfig::default(), Timers::default());
         let mut turn = Turn {
             now: Instant(0),
             wall: Timestamp(0),
             config: &config,
+            overrides: &BTreeMap::new(),
             timers: &mut timers,
             random: &mut || u64::MAX,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Counts::default(),
         };
         assert_eq!(turn.uuid(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }

@@ -355,6 +355,12 @@ def update_features(a):
         "unknown, level -1": ask(update("no.such", -1)),
         "empty name": ask(update("", 1)),
         "one twice": ask(update("no.such", 1), update("no.such", 2)),
+        "groups, as they are": ask(update("group.version", 1)),
+        "groups, as they are, v1": ask(update("group.version", 1), version=1),
+        "groups, level 2": ask(update("group.version", 2)),
+        "groups, level -1": ask(update("group.version", -1)),
+        "groups, kind 0": ask(update("group.version", 1, 0)),
+        "groups and unknown, v1": ask(update("group.version", 1), update("no.such", 1), version=1),
     }
 
 

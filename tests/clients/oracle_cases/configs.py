@@ -230,8 +230,21 @@ def configs_take_effect_on_produce(a):
     return [before["error_code"], a.produce(topic, batch([b"x" * 500]))]
 
 
-# What of a group's settings there is for consumer groups.
 GROUP_KEYS = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "consumer.assignment.interval.ms"]
+# Settings of groups, in bounds, at them and beyond.
+GROUP_VALUES = {
+    "consumer.assignment.interval.ms": ["-1", "0", "15000", "15001"],
+    "share.auto.offset.reset": ["latest", "none", "LATEST", "by_duration:", "by_duration:P1DT2H", "by_duration:PT-1H", "by_duration:PT1M1H"],
+    "share.delivery.count.limit": ["1", "10", "11"],
+    "share.isolation.level": ["read_committed", "READ_COMMITTED"],
+    "share.partition.max.record.locks": ["99", "4000", "4001"],
+    "share.record.lock.duration.ms": ["999", "1000", "60001"],
+    "share.renew.acknowledge.enable": ["TRUE", "x"],
+    "share.session.timeout.ms": ["44999", "60000"],
+    "streams.heartbeat.interval.ms": ["4999", "15000"],
+    "streams.initial.rebalance.delay.ms": ["-1", "999999999"],
+    "streams.num.standby.replicas": ["-1", "2", "3"],
+}
 
 
 @case
@@ -249,7 +262,7 @@ def configs_of_groups(a):
 
     try:
         return {
-            "defaults": describe(a, 32, group, GROUP_KEYS, include_synonyms=True),
+            "defaults": describe(a, 32, group, include_synonyms=True),
             "unknown key": describe(a, 32, group, ["no.such"]),
             "empty name": describe(a, 32, "", GROUP_KEYS),
             "set": until_changed(session, lambda: quick((session, 0, "50000"))),
@@ -259,6 +272,11 @@ def configs_of_groups(a):
             "beats too often": quick((heartbeat, 0, "4999")),
             "beats too seldom": quick((heartbeat, 0, "15001")),
             "not a number": quick((session, 0, "x")),
+            "values": {
+                f"{key}={value}": quick((key, 0, value), validate_only=True)
+                for key, values in GROUP_VALUES.items()
+                for value in values
+            },
             "unknown": quick(("no.such", 0, "1")),
             "delete of unknown": quick(("no.such", 1, None)),
             "append": quick((session, 2, "1")),

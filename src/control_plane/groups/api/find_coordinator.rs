@@ -59,6 +59,10 @@ fn find(plane: &ControlPlane, caller: Caller<'_>, key: Str, key_type: i8) -> Fou
                     ..FoundCoordinator::default()
                 };
             }
+            // As by Kafka, the form with several keys has no text for it.
+            Err(_) if caller.version() >= SEVERAL_VERSION_MIN => {
+                (ErrorCode::CoordinatorNotAvailable, "")
+            }
             Err(_) => (ErrorCode::CoordinatorNotAvailable, "The coordinator is not available."),
         },
         // A code that no client tries again and again, until there are transactions.

@@ -69,6 +69,7 @@ impl ClassicGroup {
             return;
         }
         tracing::debug!(group = ?self.id, member = ?id, "a member's session has ended");
+        turn.counts.sessions_expired += 1;
         self.remove(id, turn);
         match self.state {
             State::Stable | State::CompletingRebalance => {

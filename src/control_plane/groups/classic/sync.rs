@@ -98,6 +98,7 @@ impl ClassicGroup {
         }
         self.store(value, turn);
         self.enter(State::Stable, turn);
+        turn.counts.assignments_classic += 1;
         for id in self.members.ids() {
             if let Some(waiting) = self.members.take_sync(&id) {
                 turn.answer(waiting, self.synced(&id));

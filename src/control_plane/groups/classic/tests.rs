@@ -18,6 +18,7 @@ use crate::wire::api::{HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, Sy
 use bytes::Bytes;
 use futures_lite::future::{block_on, poll_once};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 const GROUP: &str = "g";
 /// The wall clock when a test begins.
@@ -108,10 +109,12 @@ impl Bench {
             now: Bench::instant(self.now),
             wall: Timestamp(WALL + self.now.as_millis() as i64),
             config: &self.config,
+            overrides: &BTreeMap::new(),
             timers: &mut self.timers,
             random: &mut random,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Default::default(),
         };
         let answer = run(&mut self.group, &mut turn);
         let (records, releases) = (turn.records, turn.releases);

@@ -130,6 +130,8 @@ impl ConsumerGroup {
             Timer::Join { .. } | Timer::Sync { .. } => return,
         };
         if self.members.contains_key(member) {
+            let is_session = matches!(timer, Timer::Session { .. });
+            turn.counts.sessions_expired += u64::from(is_session);
             tracing::info!(group = %self.group, %member, "member fenced: {reason}");
             self.fence(std::slice::from_ref(member), topics, turn);
         }
@@ -231,7 +233,7 @@ impl ConsumerGroup {
         Ok(ConsumerGroupHeartbeatResponse {
             member_epoch: holding.epoch,
             heartbeat_interval_ms: i32::try_from(
-                turn.config.consumer_heartbeat_interval.as_millis(),
+                turn.consumer_heartbeat_interval(&self.group).as_millis(),
             )
             .unwrap_or(i32::MAX),
             assignment: tells.then(|| assignment_of(holding)),

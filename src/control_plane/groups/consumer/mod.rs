@@ -33,7 +33,7 @@ mod topics;
 pub use heartbeat::{Caller, refuse};
 pub use offsets::CommitCheck;
 pub use refusal::Refusal;
-pub use topics::TopicView;
+pub use topics::{TopicView, compile};
 
 use super::record::GroupRecord;
 use super::turn::{Timer, Turn};
@@ -370,7 +370,7 @@ impl ConsumerGroup {
         let classic = self.members.get(id).and_then(|it| it.said.classic_member_metadata.as_ref());
         let timeout = match classic {
             Some(classic) => classic_member::session_timeout(classic),
-            None => turn.config.consumer_session_timeout,
+            None => turn.consumer_session_timeout(&self.group),
         };
         turn.timers.set(self.session_timer(id), turn.now + timeout);
     }

@@ -105,7 +105,7 @@ impl ConsumerGroup {
         let may = last == 0
             // A clock that was set back must not stop the group.
             || turn.wall.0 < last
-            || age(Timestamp(last), turn.wall) >= turn.config.consumer_assignment_interval;
+            || age(Timestamp(last), turn.wall) >= turn.consumer_assignment_interval(&self.group);
         if self.assignment_epoch >= self.epoch || !may {
             return;
         }
@@ -127,6 +127,7 @@ impl ConsumerGroup {
             assignment_timestamp: turn.wall.0,
         };
         self.change(ConsumerChange::TargetEpoch(Some(value)), turn);
+        turn.counts.assignments_consumer += 1;
     }
 
     fn compute_target(&self, facts: &BTreeMap<Str, (TopicId, usize)>) -> Vec<(Str, Assignment)> {

@@ -5,6 +5,7 @@ mod property;
 mod scenarios;
 
 use super::*;
+use crate::control_plane::configs::Overrides;
 use crate::control_plane::groups::turn::{GroupConfig, Timers};
 use crate::runtime::Instant;
 use crate::wire::ErrorCode;
@@ -60,6 +61,7 @@ pub struct Bench {
     pub group: ConsumerGroup,
     pub topics: TestTopics,
     pub config: GroupConfig,
+    pub overrides: BTreeMap<String, Overrides>,
     pub log: Vec<GroupRecord>,
     pub now: Duration,
     folded: ConsumerGroup,
@@ -73,6 +75,7 @@ impl Bench {
             group: ConsumerGroup::new(Str::from_static("g")),
             topics: TestTopics::default(),
             config: GroupConfig::default(),
+            overrides: BTreeMap::new(),
             log: Vec::new(),
             now: Duration::from_secs(1000),
             folded: ConsumerGroup::new(Str::from_static("g")),
@@ -102,10 +105,12 @@ impl Bench {
             now: Instant(self.now.as_nanos() as u64),
             wall: Timestamp(self.now.as_millis() as i64),
             config: &self.config,
+            overrides: &self.overrides,
             timers: &mut self.timers,
             random: &mut next,
             records: Vec::new(),
             releases: Vec::new(),
+            counts: Default::default(),
         };
         let result = act(&mut self.group, &self.topics, &mut turn);
         let records = std::mem::take(&mut turn.records);

@@ -69,9 +69,56 @@ fn a_target_comes_no_sooner_than_the_interval_after_the_last() {
     two.beat(&mut bench);
     assert_eq!(epochs(&bench), (2, 2));
 
-    bench.config.consumer_assignment_interval = Duration::ZERO;
+    bench.config.consumer_assignment_interval.default = Duration::ZERO;
     Client::new("m3", &["a"]).beat(&mut bench);
     assert_eq!(epochs(&bench), (3, 3), "at once without one");
+}
+
+#[test]
+fn what_is_set_for_a_group_holds_from_a_members_next_heartbeat_on() {
+    let mut bench = Bench::with_topic("a", 2);
+    let set = |bench: &mut Bench, name: &str, value: &str| {
+        let of_group = bench.overrides.entry("g".to_string()).or_default();
+        of_group.insert(name.to_string(), value.to_string());
+    };
+    let (mut one, mut two) = (Client::new("m1", &["a"]), Client::new("m2", &["a"]));
+    assert_eq!(one.beat(&mut bench).heartbeat_interval_ms, 5000);
+    two.beat(&mut bench);
+    set(&mut bench, "consumer.session.timeout.ms", "60000");
+    set(&mut bench, "consumer.heartbeat.interval.ms", "6000");
+    bench.pass(44 * SECOND);
+    assert_eq!(one.beat(&mut bench).heartbeat_interval_ms, 6000);
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.group.members_count(), 1, "the other one's session is the old one still");
+    bench.pass(57 * SECOND);
+    assert_eq!(bench.group.members_count(), 1);
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.group.members_count(), 0);
+
+    // What was allowed once and is not any more is brought between the bounds.
+    set(&mut bench, "consumer.session.timeout.ms", "1");
+    set(&mut bench, "consumer.heartbeat.interval.ms", "99999999");
+    let mut three = Client::new("m3", &["a"]);
+    assert_eq!(three.beat(&mut bench).heartbeat_interval_ms, 15_000);
+    bench.pass(44 * SECOND);
+    assert_eq!(bench.group.members_count(), 1);
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.group.members_count(), 0);
+}
+
+#[test]
+fn a_group_may_have_an_assignment_interval_of_its_own() {
+    let mut bench = Bench::with_topic("a", 4);
+    Client::new("m1", &["a"]).beat(&mut bench);
+    bench.pass(2 * SECOND);
+    let of_group = bench.overrides.entry("g".to_string()).or_default();
+    of_group.insert("consumer.assignment.interval.ms".to_string(), "3000".to_string());
+    let mut two = Client::new("m2", &["a"]);
+    two.beat(&mut bench);
+    assert_eq!(epochs(&bench), (2, 1));
+    bench.pass(SECOND);
+    two.beat(&mut bench);
+    assert_eq!(epochs(&bench), (2, 2));
 }
 
 #[test]

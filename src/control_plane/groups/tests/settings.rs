@@ -1,0 +1,54 @@
+//! What is set for single groups.
+
+use super::*;
+use crate::wire::api::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+
+async fn set(host: &Host, group: &str, name: &str, value: &str) {
+    let config =
+        AlterableConfig { name: name.into(), config_operation: 0, value: Some(value.into()) };
+    let resource = AlterConfigsResource {
+        resource_type: 32,
+        resource_name: group.into(),
+        configs: vec![config],
+    };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let answer = host.call(1, 1, request).await;
+    assert_eq!(answer.responses[0].error_code, ErrorCode::None, "{answer:?}");
+}
+
+#[test]
+fn settings_of_a_group_reach_its_members_on_whichever_core_and_survive_a_crash() {
+    let simulation = Simulation::new(11);
+    let interval = async |host: &Host, group: &str, epoch: i32| {
+        let owned: Option<&[i32]> = if epoch == 0 { Some(&[]) } else { None };
+        let answer = beat(host, 0, group, "me", epoch, owned).await;
+        assert_eq!(answer.error_code, ErrorCode::None, "{answer:?}");
+        answer.heartbeat_interval_ms
+    };
+    simulation.run(async {
+        let host = harness::start(2).await;
+        ready(&host).await;
+        for group in GROUPS {
+            assert_eq!(interval(&host, group, 0).await, 5000);
+            set(&host, group, "consumer.heartbeat.interval.ms", "7000").await;
+            set(&host, group, "consumer.session.timeout.ms", "60000").await;
+            assert_eq!(interval(&host, group, 1).await, 7000);
+        }
+        assert_eq!(interval(&host, "another", 0).await, 5000);
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(names(&host).await.len(), GROUPS.len() + 1);
+        let listed = list(&host, &["stable"], &["consumer"]).await.unwrap();
+        assert_eq!(listed.len(), GROUPS.len(), "the group without a setting lost its member");
+    });
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        loaded(&host).await;
+        for group in GROUPS {
+            assert_eq!(interval(&host, group, 1).await, 7000);
+        }
+    });
+}
