@@ -386,12 +386,11 @@ impl Coordinator {
             Phase::Serving(serving) => std::mem::take(&mut serving.gone_topics),
             _ => return,
         };
+        // Another topic of that name may be there by now, and offsets of it.
+        let image = self.shard.image();
         for topic in gone {
-            let _ = self.turn(|groups, turn| {
-                for name in groups.groups_of_topic(&topic) {
-                    groups.drop_topic(&name, &topic, turn);
-                }
-            });
+            let id = image.topic(&topic).map(|topic| topic.id.0);
+            let _ = self.turn(|groups, turn| groups.drop_gone_topic(&topic, id, turn));
         }
     }
 

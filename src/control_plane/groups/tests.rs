@@ -1,5 +1,7 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
+mod gone_topics;
+
 use super::route::OFFSETS_TOPIC;
 use crate::config::Config;
 use crate::control_plane::harness::{self, Host};
