@@ -1,6 +1,7 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
 mod gone_topics;
+mod offline;
 
 use super::route::OFFSETS_TOPIC;
 use crate::config::Config;
