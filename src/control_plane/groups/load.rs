@@ -36,7 +36,7 @@ pub enum LoadError {
 }
 
 /// What a partition holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     pub groups: Groups,
     /// Bytes of log that were read.

@@ -30,6 +30,8 @@ mod state;
 pub mod turn;
 
 pub use api::{answer, is_about_groups};
+#[cfg(test)]
+pub use coordinator::set_copy_bytes_min;
 pub use route::{Caller, CoordinatorsHere};
 
 #[cfg(test)]

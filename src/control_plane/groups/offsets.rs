@@ -8,6 +8,7 @@ use super::record::{CommittedOffset, GroupRecord, OffsetKey};
 use super::state::Groups;
 use super::turn::Turn;
 use crate::limits::GROUPS_BYTES_MAX;
+use crate::log::planted::{self, Bug};
 use crate::types::Timestamp;
 use crate::wire::api::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
@@ -220,7 +221,9 @@ impl Groups {
         }
         let key = OffsetKey { group: group.detached(), topic: topic.detached(), partition };
         self.set_offset(&key, None, turn.wall);
-        turn.store(GroupRecord::Offset(key, None));
+        if !planted::is(Bug::ForgetRemovedOffsets) {
+            turn.store(GroupRecord::Offset(key, None));
+        }
     }
 
     /// Removes a group's offsets of a topic, those that are about it.

@@ -95,6 +95,16 @@ impl Groups {
         self.entries.iter()
     }
 
+    /// Members that wait for an answer.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        let waiting = self.entries.values().map(|entry| match &entry.group {
+            Group::Classic(group) => group.members().waiting(),
+            Group::Consumer(_) => 0,
+        });
+        waiting.sum()
+    }
+
     /// The next group by name.
     pub fn name_after(&self, name: Option<&Str>) -> Option<Str> {
         let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
