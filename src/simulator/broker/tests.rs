@@ -5,7 +5,7 @@ use crate::runtime::sim::for_each_seed;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
-const HISTORIES: u64 = 1200;
+const HISTORIES: u64 = 550;
 /// The histories are shared out, so that they run on several cores.
 const SHARES: u64 = 4;
 
