@@ -5,6 +5,7 @@
 //! up. Whether the group still knows it follows from when it was last heard of: before its session can have
 //! ended, and before it can have been waited for too long, nobody else may be told to have what it holds.
 
+use super::PARTITIONS_MAX;
 use super::register::{Asked, Register};
 use crate::runtime::{self, Instant};
 use crate::types::TopicId;
@@ -187,6 +188,14 @@ impl Model {
         register.read(&name, asked, value, now);
     }
 
+    /// All that something may be committed for, now or until a request that is about to be sent arrives.
+    pub fn all_places(&self) -> Vec<Place> {
+        let of = |name: &String| {
+            (0..PARTITIONS_MAX).map(|index| (name.clone(), index)).collect::<Vec<_>>()
+        };
+        self.topics.keys().flat_map(of).collect()
+    }
+
     /// Partitions that something was committed for, perhaps.
     pub fn committed_places(&self, group: &str) -> Vec<Place> {
         self.groups[group].offsets.keys().cloned().collect()
@@ -262,9 +271,11 @@ impl Model {
         }
     }
 
-    /// A member is known to the group when it has asked at this time.
+    /// A member that the group knew at this time has asked and was not refused. Of one that it need not know any
+    /// more that says nothing: while a group is being read, anybody's Heartbeat is answered so.
     pub fn heard(&mut self, name: &str, owner: &str, sent: Instant, is_calm: bool) {
-        if let Some(hold) = self.group(name).holds.get_mut(owner) {
+        let held = self.group(name).holds.get_mut(owner);
+        if let Some(hold) = held.filter(|hold| sent < hold.until()) {
             hold.heard = hold.heard.max(sent);
             if is_calm {
                 hold.calm = hold.calm.max(sent);

@@ -121,7 +121,8 @@ impl Operator {
 
     async fn delete_group(&self, seat: &mut Seat) {
         let group = seat.group.clone();
-        let places = self.groups.model.borrow().committed_places(&group);
+        // Also what is committed for the first time before the request arrives.
+        let places = self.groups.model.borrow().all_places();
         let (asked, starts) = self.removal_sent(&group, &places);
         self.groups.model.borrow_mut().doom(&group);
         let request = DeleteGroupsRequest { groups_names: vec![Str::from(group.as_str())] };
