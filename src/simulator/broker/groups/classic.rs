@@ -82,7 +82,9 @@ impl Classic {
 
     pub fn settled(&self) -> Option<(String, i32, BTreeSet<Place>)> {
         let state = self.state.borrow();
-        let is_settled = state.is_member && !state.has_lost;
+        // One that leads and does not know what it assigned is about to join again.
+        let assigns_anew = state.leads && state.assigned_of.is_empty();
+        let is_settled = state.is_member && !state.has_lost && !assigns_anew;
         is_settled.then(|| (state.id.clone(), state.generation, state.owned.clone()))
     }
 
@@ -289,9 +291,17 @@ impl Classic {
                 let places = places_of(answer.assignment);
                 let epoch = joined.generation_id;
                 let patience = self.facts.patience;
-                let is_calm = true;
-                let told =
-                    Told { owner: &owner, epoch, places: &places, sent, patience, is_calm, number };
+                let (is_calm, is_heard) = (true, false);
+                let told = Told {
+                    owner: &owner,
+                    epoch,
+                    places: &places,
+                    sent,
+                    patience,
+                    is_calm,
+                    is_heard,
+                    number,
+                };
                 seat.groups.model.borrow_mut().told(group, &told);
                 tell(|| format!("{group}: {owner} has {places:?} in {epoch}"));
                 let mut state = self.state.borrow_mut();

@@ -41,6 +41,8 @@ struct Hold {
     /// When the last was sent whose answer left it nothing to follow.
     calm: Instant,
     patience: Patience,
+    /// It was heard since it was told. A classic member that joins a stable group again has the session that it had.
+    is_heard: bool,
 }
 
 impl Hold {
@@ -48,7 +50,7 @@ impl Hold {
     fn until(&self) -> Instant {
         let (heard, calm) =
             (self.heard + self.patience.session, self.calm + self.patience.rebalance);
-        heard.min(calm)
+        if self.is_heard { heard.min(calm) } else { self.heard }
     }
 }
 
@@ -90,6 +92,8 @@ pub struct Told<'a> {
     pub patience: Patience,
     /// It has nothing to follow.
     pub is_calm: bool,
+    /// Its session begins with this.
+    pub is_heard: bool,
     /// Which group of this name was asked.
     pub number: u64,
 }
@@ -262,9 +266,11 @@ impl Model {
             heard: told.sent,
             calm: told.sent,
             patience: told.patience,
+            is_heard: told.is_heard,
         });
         hold.places.extend(told.places.iter().cloned());
         hold.patience = told.patience;
+        hold.is_heard |= told.is_heard;
         hold.heard = hold.heard.max(told.sent);
         if told.is_calm {
             hold.calm = hold.calm.max(told.sent);
@@ -275,7 +281,8 @@ impl Model {
     /// more that says nothing: while a group is being read, anybody's Heartbeat is answered so.
     pub fn heard(&mut self, name: &str, owner: &str, sent: Instant, is_calm: bool) {
         let held = self.group(name).holds.get_mut(owner);
-        if let Some(hold) = held.filter(|hold| sent < hold.until()) {
+        if let Some(hold) = held.filter(|hold| sent < hold.until() || !hold.is_heard) {
+            hold.is_heard = true;
             hold.heard = hold.heard.max(sent);
             if is_calm {
                 hold.calm = hold.calm.max(sent);
@@ -326,6 +333,7 @@ impl Model {
         let now = self.tick();
         for group in self.groups.values_mut() {
             group.epoch_seen = 0;
+            group.holds.retain(|_, hold| hold.is_heard);
             for register in group.offsets.values_mut() {
                 register.life_ended(may_lose, now);
             }

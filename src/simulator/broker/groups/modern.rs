@@ -301,7 +301,17 @@ impl Modern {
         }
         let is_calm = state.owned.is_subset(&places);
         let epoch = answer.member_epoch;
-        let told = Told { owner: &owner, epoch, places: &places, sent, patience, is_calm, number };
+        let is_heard = true;
+        let told = Told {
+            owner: &owner,
+            epoch,
+            places: &places,
+            sent,
+            patience,
+            is_calm,
+            is_heard,
+            number,
+        };
         model.told(group, &told);
         if is_calm {
             (state.owned, state.told) = (places, None);
