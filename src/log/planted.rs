@@ -51,6 +51,23 @@ pub enum Bug {
     ForgetProducerIds,
     /// A raised log start is not written down.
     ForgetLogStart,
+
+    /// The answers of groups are given before what they show is durable.
+    AnswerGroupsEarly,
+    /// Groups are served from nothing while their partition is being read.
+    ServeGroupsWhileLoading,
+    /// A core answers for groups that live on another, from the nothing that it knows of them.
+    ServeForeignGroups,
+    /// A partition is given to its next owner before the one that has it gave it up.
+    GiveBeforeRevoked,
+    /// A log of groups that is written anew leaves out an offset of each group.
+    CopyForgetsOffset,
+    /// Members that were there before a start are not waited for, and so never found missing.
+    ForgetSessions,
+    /// That offsets were removed is not written down.
+    ForgetRemovedOffsets,
+    /// A commit of a generation that is over is taken.
+    TakeStaleCommits,
 }
 
 impl Bug {
@@ -65,6 +82,18 @@ impl Bug {
         Bug::TurnEarlyAppends,
         Bug::ForgetProducerIds,
         Bug::ForgetLogStart,
+    ];
+
+    /// Those that only consumer groups show.
+    pub const OF_GROUPS: [Bug; 8] = [
+        Bug::AnswerGroupsEarly,
+        Bug::ServeGroupsWhileLoading,
+        Bug::ServeForeignGroups,
+        Bug::GiveBeforeRevoked,
+        Bug::CopyForgetsOffset,
+        Bug::ForgetSessions,
+        Bug::ForgetRemovedOffsets,
+        Bug::TakeStaleCommits,
     ];
 
     pub const ALL: [Bug; 14] = [

@@ -13,6 +13,7 @@ use super::record::Encoded;
 use super::state::{Groups, Memory};
 use super::turn::{Counts, GroupConfig, Release, Timers, Turn};
 use crate::limits::{BATCH_HEADER_BYTES, GROUP_TIMERS_PER_TURN_MAX};
+use crate::log::planted::{self, Bug};
 use crate::runtime::{self, Event, Filler, Instant, Slot, slot};
 use crate::shard::Shard;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
@@ -37,6 +38,27 @@ const GATHERED_BYTES_WISHED: usize = 256 << 10;
 /// A log shorter than this is not written anew, and one that is, when it is so much longer than what it says.
 const COPY_BYTES_MIN: usize = 4 << 20;
 const COPY_FACTOR: usize = 4;
+#[cfg(test)]
+thread_local! {
+    static COPY_BYTES_MIN_HERE: Cell<usize> = const { Cell::new(COPY_BYTES_MIN) };
+}
+
+/// For the simulation, whose logs stay short: from now on, logs of this length are written anew on this thread.
+#[cfg(test)]
+pub fn set_copy_bytes_min(bytes: Option<usize>) {
+    COPY_BYTES_MIN_HERE.set(bytes.unwrap_or(COPY_BYTES_MIN));
+}
+
+#[cfg(test)]
+fn copy_bytes_min() -> usize {
+    COPY_BYTES_MIN_HERE.get()
+}
+
+#[cfg(not(test))]
+const fn copy_bytes_min() -> usize {
+    COPY_BYTES_MIN
+}
+
 /// What a record takes in a batch beside key and value, at most.
 const RECORD_OVERHEAD: usize = 32;
 
@@ -107,6 +129,9 @@ impl Serving {
     fn take_up(&mut self, records: Vec<Encoded>, releases: Vec<Release>) -> Vec<Release> {
         self.gathered.bytes += records.iter().map(bytes_of).sum::<usize>();
         self.gathered.records.extend(records);
+        if planted::is(Bug::AnswerGroupsEarly) {
+            return releases;
+        }
         if !self.gathered.records.is_empty() {
             self.gathered.releases.extend(releases);
             return Vec::new();
@@ -252,6 +277,15 @@ impl Coordinator {
         }
     }
 
+    /// Members that wait for an answer.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        match &*self.phase.borrow() {
+            Phase::Serving(serving) => serving.groups.waiting(),
+            _ => 0,
+        }
+    }
+
     /// Topics are gone: the offsets that groups have of them go too.
     pub fn forget_topics(&self, is_gone: impl Fn(&str) -> bool) {
         if let Phase::Serving(serving) = &mut *self.phase.borrow_mut() {
@@ -313,10 +347,16 @@ impl Coordinator {
     }
 
     async fn load(&self) -> Result<usize, LoadError> {
-        self.set_phase(Phase::Loading);
+        self.set_phase(match planted::is(Bug::ServeGroupsWhileLoading) {
+            true => Phase::Serving(Box::default()),
+            false => Phase::Loading,
+        });
         let started = runtime::now();
         let memory = Memory::new(self.memory.clone());
-        let loaded = load::load(&self.shard, self.key, memory).await?;
+        let loaded = match load::load(&self.shard, self.key, memory).await {
+            Err(_) if planted::is(Bug::ServeForeignGroups) => Loaded::default(),
+            loaded => loaded?,
+        };
         let Loaded { groups, log_bytes, records, end } = loaded;
         self.end.set(end);
         if records > 0 {
@@ -333,7 +373,9 @@ impl Coordinator {
         let gone_topics = self.topics_of_old_ids(&groups);
         let serving = Serving { groups, gone_topics, ..Serving::default() };
         self.set_phase(Phase::Serving(Box::new(serving)));
-        let _ = self.turn(|groups, turn| groups.start_timers(turn));
+        if !planted::is(Bug::ForgetSessions) {
+            let _ = self.turn(|groups, turn| groups.start_timers(turn));
+        }
         Ok(log_bytes)
     }
 
@@ -425,12 +467,11 @@ impl Coordinator {
             Phase::Serving(serving) => std::mem::take(&mut serving.gone_topics),
             _ => return,
         };
+        // Another topic of that name may be there by now, and offsets of it.
+        let image = self.shard.image();
         for topic in gone {
-            let _ = self.turn(|groups, turn| {
-                for name in groups.groups_of_topic(&topic) {
-                    groups.drop_topic(&name, &topic, turn);
-                }
-            });
+            let id = image.topic(&topic).map(|topic| topic.id.0);
+            let _ = self.turn(|groups, turn| groups.drop_gone_topic(&topic, id, turn));
         }
     }
 
@@ -532,7 +573,7 @@ impl Coordinator {
             Phase::Serving(serving) => serving.groups.live_bytes(),
             _ => return None,
         };
-        if log_bytes < COPY_BYTES_MIN.max(live.saturating_mul(COPY_FACTOR)) {
+        if log_bytes < copy_bytes_min().max(live.saturating_mul(COPY_FACTOR)) {
             return None;
         }
         let from = self.shard.partition(self.key).ok()?.high_watermark();
@@ -546,7 +587,10 @@ impl Coordinator {
             let Some(name) = serving.groups.name_after(copy.last.as_ref()) else {
                 return !serving.gathered.records.is_empty();
             };
-            let records = serving.groups.records_of(&name);
+            let mut records = serving.groups.records_of(&name);
+            if planted::is(Bug::CopyForgetsOffset) {
+                records.pop();
+            }
             let none = serving.take_up(records, Vec::new());
             debug_assert!(none.is_empty());
             copy.last = Some(name);

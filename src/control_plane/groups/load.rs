@@ -36,7 +36,7 @@ pub enum LoadError {
 }
 
 /// What a partition holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     pub groups: Groups,
     /// Bytes of log that were read.
@@ -56,6 +56,10 @@ pub async fn load(
 ) -> Result<Loaded, LoadError> {
     shard.opened(key).await;
     let partition = shard.partition(key)?;
+    // One that could not be opened looks empty, and its groups are not: nobody may be told that they are.
+    if let Some(fault) = partition.read_fault() {
+        return Err(PartitionError::from(fault).into());
+    }
     let mut fold = Fold::new(memory, runtime::wall_clock(), partition.log_start());
     let (mut at, end) = (partition.log_start(), partition.high_watermark());
     while at < end {

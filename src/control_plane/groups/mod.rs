@@ -32,6 +32,8 @@ mod state;
 pub mod turn;
 
 pub use api::{answer, detach, is_about_groups};
+#[cfg(test)]
+pub use coordinator::set_copy_bytes_min;
 pub use route::{Caller, CoordinatorsHere};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::record::{CommittedOffset, GroupRecord, OffsetKey};
 use super::state::Groups;
 use super::turn::Turn;
 use crate::limits::GROUPS_BYTES_MAX;
+use crate::log::planted::{self, Bug};
 use crate::types::Timestamp;
 use crate::wire::api::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
@@ -22,6 +23,9 @@ const MEMBER_EPOCH_VERSION_MIN: i16 = 9;
 
 /// Of what a fetch tells of a partition without an offset.
 const NO_OFFSET: i64 = -1;
+
+/// Of an offset that Kafka wrote before it kept ids beside them.
+const NO_TOPIC_ID: [u8; 16] = [0; 16];
 
 /// Whose offsets a fetch is after, and as whom.
 #[derive(Clone, Debug)]
@@ -220,18 +224,39 @@ impl Groups {
         }
         let key = OffsetKey { group: group.detached(), topic: topic.detached(), partition };
         self.set_offset(&key, None, turn.wall);
-        turn.store(GroupRecord::Offset(key, None));
+        if !planted::is(Bug::ForgetRemovedOffsets) {
+            turn.store(GroupRecord::Offset(key, None));
+        }
         true
     }
 
-    /// Removes a group's offsets of a topic that is gone.
-    pub fn drop_topic(&mut self, group: &Str, topic: &Str, turn: &mut Turn) {
+    /// Removes a group's offsets of a topic, those that are about it.
+    fn drop_topic(
+        &mut self,
+        group: &Str,
+        topic: &Str,
+        is_about: impl Fn(&CommittedOffset) -> bool,
+        turn: &mut Turn,
+    ) {
         let offsets = self.entry(group).and_then(|entry| entry.offsets.get(topic));
-        let partitions: Vec<i32> =
-            offsets.map(|offsets| offsets.keys().copied().collect()).unwrap_or_default();
+        let chosen = offsets.into_iter().flatten().filter(|(_, offset)| is_about(offset));
+        let partitions: Vec<i32> = chosen.map(|(partition, _)| *partition).collect();
         for partition in partitions {
             let had = self.drop_offset(group, topic, partition, turn);
             turn.counts.offsets_deleted += u64::from(had);
+        }
+    }
+
+    /// Removes all groups' offsets of topics of this name that are gone. `id`: of the one that is there now, whose
+    /// offsets stay.
+    pub fn drop_gone_topic(&mut self, topic: &Str, id: Option<[u8; 16]>, turn: &mut Turn) {
+        let is_gone = |offset: &CommittedOffset| match offset.topic_id {
+            // Written by a broker that did not say.
+            NO_TOPIC_ID => id.is_none(),
+            found => Some(found) != id,
+        };
+        for group in self.groups_of_topic(topic) {
+            self.drop_topic(&group, topic, is_gone, turn);
         }
     }
 
@@ -244,7 +269,7 @@ impl Groups {
         entry.group.check_delete()?;
         let topics: Vec<Str> = entry.offsets.keys().cloned().collect();
         for topic in topics {
-            self.drop_topic(name, &topic, turn);
+            self.drop_topic(name, &topic, |_| true, turn);
         }
         self.drop_group(name, turn);
         Ok(())

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control_plane::configs::Overrides;
 use crate::control_plane::create_topics;
 use crate::control_plane::{ConnectionInfo, ControlPlane};
+use crate::log::planted::{self, Bug};
 use crate::shard::Shard;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::shard::coordinators::{
@@ -101,7 +102,7 @@ impl CoordinatorsHere {
         self.topic.set(topic.map(|topic| OffsetsTopic { id: topic.id, partitions: count(topic) }));
         let Some(topic) = topic else { return };
         for (index, place) in (0..).zip(&topic.partitions) {
-            if place.shard == shard.id {
+            if place.shard == shard.id || planted::is(Bug::ServeForeignGroups) {
                 let key = PartitionKey { topic_id: topic.id, index };
                 let coordinator = Coordinator::start(shard, &self.config, key, &self.memory);
                 self.coordinators.borrow_mut().insert(index, coordinator);
@@ -192,6 +193,9 @@ impl ControlPlane {
     pub fn home_of(&self, group: &str) -> Result<ShardId, ErrorCode> {
         let topic = self.groups.topic.get().ok_or(ErrorCode::NotCoordinator)?;
         let image = self.shard.image();
+        if planted::is(Bug::ServeForeignGroups) {
+            return Ok(self.shard.id);
+        }
         let place = image
             .topic_by_id(topic.id)
             .and_then(|found| found.partition(partition_of(group, topic.partitions)));

@@ -101,6 +101,16 @@ impl Groups {
         self.entries.range((from, Bound::Unbounded))
     }
 
+    /// Members that wait for an answer.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        let waiting = self.entries.values().map(|entry| match &entry.group {
+            Group::Classic(group) => group.members().waiting(),
+            Group::Consumer(_) => 0,
+        });
+        waiting.sum()
+    }
+
     /// The next group by name.
     pub fn name_after(&self, name: Option<&Str>) -> Option<Str> {
         self.entries_after(name).next().map(|(name, _)| name.clone())

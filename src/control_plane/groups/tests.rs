@@ -1,6 +1,8 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
 mod full_disk;
+mod gone_topics;
+mod offline;
 mod reading;
 mod settings;
 

@@ -1,5 +1,6 @@
 //! Who makes topics, changes and deletes them, and deletes records: one admin for each name.
 
+use super::groups::is_topic_of_groups;
 use super::link::Link;
 use super::model::Roll;
 use super::world::{World, pause, tell};
@@ -377,7 +378,12 @@ pub async fn list(link: &mut Link, is_first: bool) -> Option<()> {
     assert!(brokers.contains(&answer.controller_id));
     let least = if count > 1 { SHARDS_MAX as i32 } else { 0 };
     assert!(brokers.iter().all(|broker| *broker >= least), "{brokers:?}");
-    let listed = answer.topics.iter().map(|topic| {
+    let is_shared = |topic: &&metadata::MetadataResponseTopic| {
+        let is_of_groups = topic.name.as_ref().is_some_and(|name| is_topic_of_groups(name));
+        assert!(is_of_groups || !topic.is_internal, "{:?} is internal", topic.name);
+        !is_of_groups
+    };
+    let listed = answer.topics.iter().filter(is_shared).map(|topic| {
         let name = topic.name.as_ref().expect("all are named").as_str().to_string();
         assert_eq!(topic.error_code, ErrorCode::None, "{name}");
         let epochs = (0..).zip(&topic.partitions).map(|(index, partition)| {

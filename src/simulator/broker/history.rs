@@ -2,12 +2,14 @@
 
 use super::admin::{self, Admin};
 use super::consumer::{self, Consumer};
+use super::groups::{Groups, is_topic_of_groups};
 use super::host;
 use super::link::Link;
 use super::model::{End, Habits, Model};
 use super::producer::Producer;
 use super::world::{Now, Tally, World, tell};
 use crate::config::{Config, Endpoints, LogConfig};
+use crate::control_plane::groups::set_copy_bytes_min;
 use crate::log::LogOptions;
 use crate::net::harness::{Host, HostOptions};
 use crate::runtime::sim::{self, DiskOptions, NetworkOptions, Simulation, SimulationOptions, Stop};
@@ -58,6 +60,7 @@ struct History {
     fetch_sessions_max: usize,
     world: Rc<World>,
     producers: Vec<Rc<Producer>>,
+    groups: Option<Rc<Groups>>,
     /// The last life was stopped, and that was complete.
     complete: Rc<Cell<bool>>,
     /// The disk fails in some lives.
@@ -126,6 +129,8 @@ impl History {
         let world = World::new(Model::new(habits.collect::<Vec<_>>().into_iter()));
         let producers = 1 + dice.below(3);
         let producers = (0..producers).map(|_| Rc::new(Producer::new(dice.fork()))).collect();
+        let groups = Groups::plan(seed, is_troubled);
+        set_copy_bytes_min(groups.as_ref().map(|groups| groups.plan.copy_bytes_min));
         History {
             simulation,
             log,
@@ -133,6 +138,7 @@ impl History {
             fetch_sessions_max: dice.pick(&[1000, 1000, 1, 0]),
             world,
             producers,
+            groups,
             complete: Rc::new(Cell::new(true)),
             is_troubled,
             moves: dice.percent(70),
@@ -191,7 +197,10 @@ impl History {
             tell(|| format!("life {number}: {life:?}"));
             self.work(life).await;
         };
-        let stop = life.cut_after.map_or(Stop::At(Instant(u64::MAX)), Stop::AfterDiskOperations);
+        // Lives with groups have more of them.
+        let of_groups = self.groups.as_ref().filter(|_| life.cut_after.is_some());
+        let cut_after = of_groups.map(|groups| groups.cut_after()).or(life.cut_after);
+        let stop = cut_after.map_or(Stop::At(Instant(u64::MAX)), Stop::AfterDiskOperations);
         let finished = self.simulation.run_until(stop, body).is_some();
         let disk = self.simulation.disk();
         disk.heal();
@@ -217,6 +226,9 @@ impl History {
         tally.stops += u64::from(is_complete);
         let disk_failed = faults && life.trouble != Trouble::ReadErrors;
         self.world.model.borrow_mut().life_ended(end, disk_failed);
+        if let Some(groups) = &self.groups {
+            groups.life_ended(end);
+        }
     }
 
     /// Turns bits over in segments and their indexes.
@@ -225,8 +237,12 @@ impl History {
         let is_chosen = |file: &String| file.ends_with(".log") || file.ends_with("index");
         for _ in 0..bits {
             let files: Vec<String> = disk.files().into_iter().filter(is_chosen).collect();
-            let files: Vec<&String> =
-                files.iter().filter(|f| !f.ends_with("metadata.log")).collect();
+            let is_shared = |file: &&String| {
+                let folder = file.rsplit('/').nth(1).unwrap_or_default();
+                let name = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
+                !file.ends_with("metadata.log") && !is_topic_of_groups(name)
+            };
+            let files: Vec<&String> = files.iter().filter(is_shared).collect();
             if files.is_empty() {
                 return;
             }
@@ -250,12 +266,15 @@ impl History {
             index_interval_bytes: 600,
             ..LogConfig::default()
         };
-        let config = Config {
+        let mut config = Config {
             endpoints: if life.per_core { Endpoints::PerCore } else { Endpoints::Shared },
             fetch_sessions_max: self.fetch_sessions_max,
             log,
             ..Config::default()
         };
+        if let Some(groups) = &self.groups {
+            groups.plan.set(&mut config);
+        }
         HostOptions { shards: life.shards, config, ..HostOptions::default() }
     }
 
@@ -270,15 +289,26 @@ impl History {
                 return;
             }
         };
-        let watch = runtime::spawn(watch_places(host.clone()));
+        let watch = runtime::spawn(watch_places(host.clone(), self.groups.is_some()));
         if !self.call_the_roll().await {
             return;
         }
-        let clients = self.clients(life);
+        let mut clients = self.clients(life);
+        let mut groups = self.groups.clone();
+        if let Some(working) = groups.clone() {
+            match working.begin(&self.world).await {
+                true => clients.extend(working.clients(&self.world)),
+                false => groups = None,
+            }
+        }
         let operating = self.operate(&host, life);
         futures_util::future::join(join_all(clients), operating).await;
         let stopping = self.world.now.get().stopping;
         if !stopping {
+            if let Some(groups) = &groups {
+                groups.end(&self.world).await;
+                host::check_groups_quiet(&host, &self.world);
+            }
             consumer::audit(&self.world, &self.dice).await;
             host::check_quiet(&host, self.log.files_open_max).await;
             host::check_all_open(&host).await;
@@ -339,7 +369,8 @@ impl History {
             disk.set_options(DiskOptions { capacity: u64::MAX, ..disk.options() });
         }
         if life.stops_early {
-            runtime::sleep(Duration::from_micros(self.dice.below(30_000))).await;
+            let most = if self.groups.is_some() { 800_000 } else { 30_000 };
+            runtime::sleep(Duration::from_micros(self.dice.below(most))).await;
             self.stop(host).await;
         }
     }
@@ -357,10 +388,15 @@ impl History {
     }
 }
 
-async fn watch_places(host: Rc<Host>) {
+/// `for_long`: lives with groups last seconds, most of which nothing is opened in.
+async fn watch_places(host: Rc<Host>, for_long: bool) {
+    let mut pause = Duration::from_micros(700);
     loop {
         host::check_places(&host);
-        runtime::sleep(Duration::from_micros(700)).await;
+        runtime::sleep(pause).await;
+        if for_long {
+            pause = (pause + pause / 50).min(Duration::from_millis(30));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is looked at inside of the process, where no client can: where partitions are open, and what is left
 //! over when nobody works.
 
+use super::world::World;
 use crate::net::harness::Host;
 use crate::runtime::{self, sim};
 use crate::shard::request::PartitionKey;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 /// Files that are open beside those that shards hold: the metadata log.
 const FILES_BESIDE: usize = 1;
+/// Of the groups of a history on one shard: a few members, and two topics' offsets each.
+const GROUPS_BYTES_HERE_MAX: usize = 256 << 10;
 /// How long what is in flight may take to end, in virtual time.
 const QUIET_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,21 @@ pub async fn check_all_open(host: &Host) {
     let open: usize = host.servers.iter().map(|server| server.shard.partitions().len()).sum();
     assert_eq!(open, image.partition_count(), "partitions are open that nobody knows");
     check_places(host);
+}
+
+/// When groups were stable: nobody waits for the others to join, or for the leader to assign, and what groups
+/// hold is as much as so few can.
+pub fn check_groups_quiet(host: &Host, world: &World) {
+    for server in &host.servers {
+        let (groups, shard) = (&server.services.control.groups, server.shard.id);
+        let bytes = groups.memory_bytes();
+        assert!(bytes < GROUPS_BYTES_HERE_MAX, "groups of shard {shard} hold {bytes} bytes");
+        for coordinator in groups.all() {
+            let waiting = coordinator.waiting();
+            let may_wait = world.now.get().faults;
+            assert!(waiting == 0 || may_wait, "{waiting} wait in {:?}", coordinator.key);
+        }
+    }
 }
 
 /// When all clients have left: nobody waits, nothing is pending, and few files are open.

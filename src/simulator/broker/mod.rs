@@ -10,9 +10,11 @@
 //! - `link`: a client's connection; `world`: what clients share
 //! - `admin`, `producer`, `consumer`: who works on the broker
 //! - `model`: what was promised of topics; `records`: of one partition's records
+//! - `groups`: consumer groups, their members and offsets, in some of the histories
 
 mod admin;
 mod consumer;
+mod groups;
 mod history;
 mod host;
 mod link;

@@ -43,6 +43,13 @@ pub struct Tally {
     pub storage_errors: u64,
     pub out_of_order: u64,
     pub disk_operations: u64,
+    pub joins: u64,
+    pub commits: u64,
+    /// Partitions whose committed offset was read.
+    pub offsets_read: u64,
+    pub groups_deleted: u64,
+    /// Groups that were stable when all were calm.
+    pub groups_settled: u64,
 }
 
 impl Tally {
@@ -59,6 +66,11 @@ impl Tally {
         self.storage_errors += other.storage_errors;
         self.out_of_order += other.out_of_order;
         self.disk_operations += other.disk_operations;
+        self.joins += other.joins;
+        self.commits += other.commits;
+        self.offsets_read += other.offsets_read;
+        self.groups_deleted += other.groups_deleted;
+        self.groups_settled += other.groups_settled;
     }
 }
 

@@ -125,6 +125,13 @@ impl Members {
         self.by_id.values().map(|(member, _)| member)
     }
 
+    /// Those that wait for an answer.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        let waits = |waiting: &Waiting| waiting.join.is_some() || waiting.sync.is_some();
+        self.by_id.values().filter(|(_, waiting)| waits(waiting)).count()
+    }
+
     pub fn ids(&self) -> Vec<Str> {
         self.by_id.keys().cloned().collect()
     }

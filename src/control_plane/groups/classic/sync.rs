@@ -5,6 +5,7 @@ use super::super::turn::Turn;
 use super::join::Reason;
 use super::{ClassicGroup, State, record, refused_sync};
 use crate::limits::GROUP_VALUE_BYTES_MAX;
+use crate::log::planted::{self, Bug};
 use crate::runtime::Filler;
 use crate::wire::api::sync_group::SyncGroupRequestAssignment;
 use crate::wire::api::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
@@ -144,7 +145,11 @@ impl ClassicGroup {
             return ErrorCode::UnknownMemberId;
         }
         match self.members.check(member, instance) {
-            ErrorCode::None if generation != self.generation => ErrorCode::IllegalGeneration,
+            ErrorCode::None
+                if generation != self.generation && !planted::is(Bug::TakeStaleCommits) =>
+            {
+                ErrorCode::IllegalGeneration
+            }
             // The member is to come back when it has its assignment.
             ErrorCode::None if self.state == State::CompletingRebalance => {
                 ErrorCode::RebalanceInProgress

@@ -7,6 +7,7 @@ use super::topics::compile;
 use super::{ConsumerGroup, Refusal, TopicView, assign, rebalance_timeout, sort_topics};
 use crate::control_plane::groups::turn::{Timer, Turn};
 use crate::limits::GROUP_MEMBER_BYTES_MAX;
+use crate::log::planted::{self, Bug};
 use crate::types::TopicId;
 use crate::wire::api::consumer_group_heartbeat::{HeartbeatAssignment, HeartbeatTopicPartitions};
 use crate::wire::api::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -426,7 +427,10 @@ impl ConsumerGroup {
             target: self.targets.get(id).unwrap_or(&nothing),
             subscription_changed,
             is_subscribed: &is_subscribed,
-            is_free: &|topic, index| !self.follows.owners.contains_key(&(topic, index)),
+            is_free: &|topic, index| {
+                planted::is(Bug::GiveBeforeRevoked)
+                    || !self.follows.owners.contains_key(&(topic, index))
+            },
             said,
         }
         .next(&member.holding)
