@@ -162,6 +162,10 @@ impl Partition {
             let removed = runtime::remove_file(path).await;
             removed.map_err(|error| LogFault::from_io("remove", path, 0, &error))?;
         }
+        if !listing.deleted.is_empty() {
+            // Cut under a name that does not last, a segment would come back damaged.
+            self.sync_names().await?;
+        }
         for path in &listing.deleted {
             self.shard.free_file_later(path.clone());
         }
