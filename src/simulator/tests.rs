@@ -100,6 +100,6 @@ fn check_found(bug: Bug, histories: u64) {
 #[test]
 fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
-        check_found(bug, 3000);
+        check_found(bug, 20_000);
     }
 }
