@@ -226,7 +226,8 @@ impl Partition {
         recovery.scanned_bytes += tail.scanned_bytes;
         (recovery.cut_bytes, recovery.end) = (recovery.cut_bytes + tail.cut_bytes, tail.end);
         let clean = recovery.cut_bytes == 0 && scan.next == from && bytes == active.end.0;
-        let clean = clean && is_snapshot_too;
+        // An empty file may be what a start made of it that died before the cut was durable.
+        let clean = clean && is_snapshot_too && active.end > Position::ZERO;
         if !clean {
             self.make_durable(&file, &mut active, &scan).await?;
         }
