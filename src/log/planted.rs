@@ -43,7 +43,8 @@ pub enum Bug {
     SkipSyncOfFoundMetadata,
     /// A partition's open files are known by its name, and kept when it is deleted.
     ReuseFileIdentity,
-    /// The folder of a deleted topic is taken for that of a new one of its name.
+    /// The folder of a deleted topic is taken for that of a new one of its name, and a start does not see to it that
+    /// its removal lasts.
     KeepStrayFolder,
     /// Batches that wait for a partition to be opened are appended newest first.
     TurnEarlyAppends,

@@ -131,7 +131,9 @@ fn is_there(error: &io::Error) -> bool {
 /// The directory cannot be listed.
 pub async fn remove_deleted(data_directory: &Path) -> io::Result<()> {
     // What is freed must not come back under its old name.
-    runtime::sync_directory(data_directory).await?;
+    if !planted::is(Bug::KeepStrayFolder) {
+        runtime::sync_directory(data_directory).await?;
+    }
     for entry in runtime::list_directory(data_directory).await? {
         if entry.is_directory && entry.name.ends_with(DELETED_SUFFIX) {
             let path = data_directory.join(&entry.name);
