@@ -87,7 +87,7 @@ fn commits_are_refused_while_the_disk_is_full_and_go_on_when_it_is_not() {
 
 #[test]
 fn members_stay_in_their_group_while_the_disk_is_full() {
-    for_each_seed(20, |seed| stays_while_the_disk_is_full(seed));
+    for_each_seed(20, stays_while_the_disk_is_full);
 }
 
 fn stays_while_the_disk_is_full(seed: u64) {
