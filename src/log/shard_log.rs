@@ -229,6 +229,8 @@ impl ShardLog {
 
     pub(super) fn remove_unsaved(&self, bytes: u64) {
         self.unsaved_bytes.set(self.unsaved_bytes.get() - bytes);
+        // Whoever saved: the round of a start leaves nothing to do for the one that is always about.
+        self.relieved.wake_all();
     }
 
     pub(super) fn set_points(&self, points: HashMap<PointKey, RecoveryPoint>) {

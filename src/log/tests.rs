@@ -208,6 +208,25 @@ fn an_index_that_is_written_on_bounds_what_is_scanned() {
     }
 }
 
+#[test]
+fn whoever_writes_recovery_points_lets_connections_read_on() {
+    simulate(async {
+        let options =
+            LogOptions { recovery_scan_bytes_max: 100, ..LogOptions::new("/data".into()) };
+        // Without the task that writes them when it is time: at a start another may come first.
+        let shard = ShardLog::new(options, Rc::new(Probe::default()));
+        shard.note_unsaved(101);
+        let waiting = runtime::spawn({
+            let shard = shard.clone();
+            async move { shard.pending_below_limit().await }
+        });
+        let limit = Duration::from_secs(1);
+        assert_eq!(runtime::timeout(limit, shard.pending_below_limit()).await, None);
+        shard.save_recovery_points().await.unwrap();
+        assert_eq!(runtime::timeout(limit, waiting).await, Some(()));
+    });
+}
+
 /// Bytes scanned after a loss of power, when all but one batch was written down before.
 fn scanned_after_power_loss(seed: u64) -> u64 {
     let simulation = Simulation::new(seed);

@@ -6,7 +6,7 @@ use super::records::Floor;
 use super::world::{World, pause, tell};
 use crate::runtime;
 use crate::simulator::dice::Dice;
-use crate::types::{Durability, TopicId};
+use crate::types::TopicId;
 use crate::wire::api::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
 };
@@ -232,8 +232,8 @@ impl Consumer {
                     let name = format!("{}-{}", want.name, want.index);
                     assert!(is_incremental, "{name} is missing from an answer");
                     let has_more = want.floor.high_watermark > want.offset;
-                    let is_rotten = world.model.borrow().is_rotten(want.id);
-                    let is_all = !is_rotten && want.is_all(limits) && same.is_some() && want.must;
+                    let is_sure = world.model.borrow().gives_all(want.id);
+                    let is_all = is_sure && want.is_all(limits) && same.is_some() && want.must;
                     assert!(!(has_more && is_all), "{name}: no news at {}", want.offset);
                 }
             }
@@ -321,8 +321,7 @@ impl Consumer {
                 let ends = if self.version < 5 { (want.floor.log_start, ends.1) } else { ends };
                 assert_eq!(data.last_stable_offset, data.high_watermark, "{name}");
                 let next = model.read((id, index), want.floor, ends, offset, records);
-                let is_lazy = model.habits(id).durability == Durability::Memory;
-                let must_give = want.is_all(limits) && !is_lazy && !model.is_rotten(id);
+                let must_give = want.is_all(limits) && model.gives_all(id);
                 let has_more = want.floor.high_watermark > offset;
                 assert!(
                     !(must_give && has_more && records.is_empty()),

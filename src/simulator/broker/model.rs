@@ -402,6 +402,12 @@ impl Model {
         self.names[&self.topics[&id].name].rotten
     }
 
+    /// What is committed can be read. Not so where nobody knows what is left, nor without a promise
+    /// (`Durability::Memory`): what is on its way to the file is read once it is there.
+    pub fn gives_all(&self, id: TopicId) -> bool {
+        self.habits(id).durability != Durability::Memory && !self.is_rotten(id)
+    }
+
     pub fn records(&mut self, id: TopicId, index: i32) -> &mut Records {
         let topic = self.topics.get_mut(&id).expect("a topic that was seen");
         topic.records.entry(index).or_default()

@@ -38,8 +38,9 @@ struct Hold {
     places: BTreeSet<Place>,
     /// When the last request was sent that says that the member lives.
     heard: Instant,
-    /// When the last was sent whose answer left it nothing to follow.
-    calm: Instant,
+    /// When the last was sent whose answer left it nothing to follow. None: the group waits for it, and nobody
+    /// knows since when, because what was known of the members before was forgotten.
+    calm: Option<Instant>,
     patience: Patience,
     /// It was heard since it was told. A classic member that joins a stable group again has the session that it had.
     is_heard: bool,
@@ -48,8 +49,8 @@ struct Hold {
 impl Hold {
     /// The group knows it until then, at least.
     fn until(&self) -> Instant {
-        let (heard, calm) =
-            (self.heard + self.patience.session, self.calm + self.patience.rebalance);
+        let heard = self.heard + self.patience.session;
+        let calm = self.calm.map_or(self.heard, |calm| calm + self.patience.rebalance);
         if self.is_heard { heard.min(calm) } else { self.heard }
     }
 }
@@ -264,7 +265,7 @@ impl Model {
         let hold = group.holds.entry(told.owner.to_string()).or_insert_with(|| Hold {
             places: BTreeSet::new(),
             heard: told.sent,
-            calm: told.sent,
+            calm: told.is_calm.then_some(told.sent),
             patience: told.patience,
             is_heard: told.is_heard,
         });
@@ -273,7 +274,7 @@ impl Model {
         hold.is_heard |= told.is_heard;
         hold.heard = hold.heard.max(told.sent);
         if told.is_calm {
-            hold.calm = hold.calm.max(told.sent);
+            hold.calm = hold.calm.max(Some(told.sent));
         }
     }
 
@@ -285,7 +286,7 @@ impl Model {
             hold.is_heard = true;
             hold.heard = hold.heard.max(sent);
             if is_calm {
-                hold.calm = hold.calm.max(sent);
+                hold.calm = hold.calm.max(Some(sent));
             }
         }
     }

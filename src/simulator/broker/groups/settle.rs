@@ -140,6 +140,10 @@ async fn look(groups: &Rc<Groups>, seat: &mut Seat) -> Result<Stable, String> {
     if described.state != "Stable" || described.members != ids || epoch != target {
         return Err(format!("{described:?}, where {ids:?} are there"));
     }
+    // What was described may be older than what the members were told meanwhile.
+    if target > 0 && found.values().any(|(known, _)| *known != target) {
+        return Err(format!("{described:?}, where members are further: {found:?}"));
+    }
     Ok((described, found))
 }
 
