@@ -93,6 +93,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
     let endpoints = Arc::new(Endpoints::new(&config, shards, common.address.port(), &ports));
     let (_admin_port, admin) = reserve_admin_port(&config)?;
     let stop = StopSignal::install().map_err(failed("cannot handle signals"))?;
+    runtime::keep_freed_memory();
     let open_files = runtime::raise_open_files_limit().map_err(failed("cannot read limits"))?;
     warn_of_weak_durability(&config);
     let config = Arc::new(config);

@@ -189,58 +189,62 @@ pub fn changed(
     change: &ConfigsChange,
     config: &Config,
 ) -> Result<Overrides, String> {
-    let mut overrides = Overrides::new();
-    match change {
-        ConfigsChange::Replace(settings) => {
-            for (name, value) in settings {
-                overrides.insert(name.clone(), check_topic_value(name, value)?);
-            }
-        }
-        ConfigsChange::Merge(operations) => {
-            overrides.clone_from(current);
-            for (name, operation) in operations {
-                merge(&mut overrides, name, operation, config)?;
-            }
-        }
-    }
+    let overrides = merged(current, change, check_topic_value, |overrides, name| {
+        let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+        Ok(key.kind.is_list().then(|| value_of(overrides, config, name)))
+    })?;
     check_topic(&overrides, config)?;
     Ok(overrides)
 }
 
-fn merge(
-    overrides: &mut Overrides,
-    name: &str,
-    operation: &ConfigOperation,
-    config: &Config,
-) -> Result<(), String> {
-    let (verb, value) = match operation {
-        ConfigOperation::Delete => {
-            overrides.remove(name);
-            return Ok(());
+/// Settings after a change, each checked by itself. `check` gives a value as it is kept; `list` says what a key
+/// holds whose type is a list, and `None` of other keys.
+///
+/// # Errors
+/// What either says, and that a key is no list.
+pub(super) fn merged(
+    current: &Overrides,
+    change: &ConfigsChange,
+    check: fn(&str, &str) -> Result<String, String>,
+    list: impl Fn(&Overrides, &str) -> Result<Option<String>, String>,
+) -> Result<Overrides, String> {
+    let operations = match change {
+        ConfigsChange::Replace(settings) => {
+            let checked =
+                settings.iter().map(|(name, value)| Ok((name.clone(), check(name, value)?)));
+            return checked.collect();
         }
-        ConfigOperation::Set(value) => {
-            overrides.insert(name.to_string(), check_topic_value(name, value)?);
-            return Ok(());
-        }
-        ConfigOperation::Append(value) => ("APPEND", value),
-        ConfigOperation::Subtract(value) => ("SUBTRACT", value),
+        ConfigsChange::Merge(operations) => operations,
     };
-    let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-    if !key.kind.is_list() {
-        return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
+    let mut overrides = current.clone();
+    for (name, operation) in operations {
+        let (verb, value) = match operation {
+            ConfigOperation::Delete => {
+                overrides.remove(name);
+                continue;
+            }
+            ConfigOperation::Set(value) => {
+                overrides.insert(name.clone(), check(name, value)?);
+                continue;
+            }
+            ConfigOperation::Append(value) => ("APPEND", value),
+            ConfigOperation::Subtract(value) => ("SUBTRACT", value),
+        };
+        let Some(held) = list(&overrides, name)? else {
+            return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
+        };
+        let mut kept: Vec<&str> = elements(&held).collect();
+        if let ConfigOperation::Subtract(_) = operation {
+            let gone: HashSet<&str> = elements(value).collect();
+            kept.retain(|element| !gone.contains(element));
+        } else {
+            let mut there: HashSet<&str> = kept.iter().copied().collect();
+            kept.extend(elements(value).filter(|element| there.insert(element)));
+        }
+        let kept = check(name, &kept.join(","))?;
+        overrides.insert(name.clone(), kept);
     }
-    let current = value_of(overrides, config, name);
-    let mut list: Vec<&str> = elements(&current).collect();
-    if let ConfigOperation::Subtract(_) = operation {
-        let gone: HashSet<&str> = elements(value).collect();
-        list.retain(|element| !gone.contains(element));
-    } else {
-        let mut there: HashSet<&str> = list.iter().copied().collect();
-        list.extend(elements(value).filter(|element| there.insert(element)));
-    }
-    let list = list.join(",");
-    overrides.insert(name.to_string(), check_topic_value(name, &list)?);
-    Ok(())
+    Ok(overrides)
 }
 
 /// A key's value for a topic.

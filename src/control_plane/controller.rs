@@ -16,7 +16,6 @@ use crate::limits::{
     CONFIGURED_GROUPS_MAX, CONTROL_GROUP_MAX, PARTITIONS_MAX, QUOTA_ENTITIES_MAX,
     TOPIC_PARTITIONS_MAX,
 };
-use crate::log;
 use crate::log::planted::{self, Bug};
 use crate::runtime;
 use crate::shard::Shard;
@@ -149,8 +148,7 @@ impl Controller {
         assert_eq!(shard.id, ShardId::CONTROLLER, "the controller lives on shard 0");
         let directory = shard.log.options.data_directory.clone();
         let (log, state) = MetadataLog::open(&directory, config).await?;
-        log::remove_deleted(&directory)
-            .await
+        (shard.log.free_left_behind().await)
             .map_err(|error| MetadataLogError::io("list", &directory, &error))?;
         let mut worker = Worker {
             shard: shard.clone(),

@@ -5,10 +5,10 @@
 //! bounds were changed is brought between them when it is used (`groups::turn`). What is for share and streams
 //! groups is checked, kept and shown, as there are no such groups.
 
-use super::configs::{Kind, Overrides, Source};
+use super::configs::{self, Kind, Overrides, Source};
 use crate::config::Config;
 use crate::limits::CONFIG_VALUE_BYTES_MAX;
-use crate::shard::control::{ConfigOperation, ConfigsChange};
+use crate::shard::control::ConfigsChange;
 use std::time::Duration;
 
 pub const ASSIGNMENT_INTERVAL: &str = "consumer.assignment.interval.ms";
@@ -229,33 +229,9 @@ pub fn changed(
     change: &ConfigsChange,
     config: &Config,
 ) -> Result<Overrides, String> {
-    let mut overrides = Overrides::new();
-    match change {
-        ConfigsChange::Replace(settings) => {
-            for (name, value) in settings {
-                overrides.insert(name.clone(), check(name, value)?);
-            }
-        }
-        ConfigsChange::Merge(operations) => {
-            overrides.clone_from(current);
-            for (name, operation) in operations {
-                let verb = match operation {
-                    ConfigOperation::Delete => {
-                        overrides.remove(name);
-                        continue;
-                    }
-                    ConfigOperation::Set(value) => {
-                        overrides.insert(name.clone(), check(name, value)?);
-                        continue;
-                    }
-                    ConfigOperation::Append(_) => "APPEND",
-                    ConfigOperation::Subtract(_) => "SUBTRACT",
-                };
-                group_key(name)?;
-                return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
-            }
-        }
-    }
+    // No key of a group is a list.
+    let no_list = |_: &Overrides, name: &str| group_key(name).map(|_| None);
+    let overrides = configs::merged(current, change, check, no_list)?;
     check_bounds(&overrides, config)?;
     Ok(overrides)
 }
@@ -263,6 +239,7 @@ pub fn changed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::control::ConfigOperation;
 
     fn set_with(config: &Config, settings: &[(&str, &str)]) -> Result<Overrides, String> {
         let set = |(name, value): &(&str, &str)| {

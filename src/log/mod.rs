@@ -34,7 +34,7 @@ pub use config::LogConfig;
 pub use fault::{FaultKind, LogFault};
 pub use maintenance::{
     After, DELETED_SUFFIX, Finding, FindingKind, Inspection, PartitionFacts, Recovery, Remedy,
-    Repair, RepairPlan, Totals, inspect_recovery_points, remove_deleted,
+    Repair, RepairPlan, Totals, inspect_recovery_points,
 };
 pub use partition::{AppendError, Dispatched, Partition, PartitionId};
 pub use producers::ActiveProducer;

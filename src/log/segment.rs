@@ -20,11 +20,17 @@ pub const KAFKA_SNAPSHOT_SUFFIX: &str = "snapshot";
 pub const UNSYNCED_NAME: &str = "unsynced";
 /// A small file that says: a repair of this partition began and did not end, so nobody may serve it.
 pub const REPAIRING_NAME: &str = "repairing";
-/// A small file being written, not yet renamed to its name; removed by recovery.
-pub const TEMPORARY_SUFFIX: &str = "tmp";
-
+/// The end of the name of a small file that is being written, not yet renamed; removed by recovery.
+pub const TEMPORARY_END: &str = ".tmp";
 /// The end of the name of a deleted segment's file, as Kafka's; freed by recovery.
-pub const DELETED_SUFFIX: &str = "deleted";
+pub const DELETED_END: &str = ".deleted";
+
+/// The path with this added to its name.
+pub fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
 
 /// `<directory>/<offset, 20 digits>.<suffix>`, as Kafka names them.
 pub fn file_path(directory: &Path, base: Offset, suffix: &str) -> PathBuf {

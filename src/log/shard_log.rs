@@ -100,6 +100,7 @@ pub struct ShardLog {
     chores: RefCell<VecDeque<Weak<Partition>>>,
     housekeepers: Line,
     garbage: RefCell<VecDeque<Garbage>>,
+    stuck_garbage: RefCell<Vec<Garbage>>,
     is_freeing: Cell<bool>,
     freer: Line,
     /// What the last start knew of partitions that are not open yet.
@@ -135,6 +136,7 @@ impl ShardLog {
             chores: RefCell::default(),
             housekeepers: Line::default(),
             garbage: RefCell::default(),
+            stuck_garbage: RefCell::default(),
             is_freeing: Cell::default(),
             freer: Line::default(),
             points: RefCell::default(),
@@ -192,7 +194,18 @@ impl ShardLog {
         garbage
     }
 
-    /// Whether space of what was deleted is still to be given back.
+    /// What could not be freed is tried again with the next look of retention.
+    pub(super) fn keep_garbage(&self, garbage: Garbage) {
+        self.stuck_garbage.borrow_mut().push(garbage);
+    }
+
+    pub(super) fn free_stuck_garbage(&self) {
+        for garbage in self.stuck_garbage.take() {
+            self.add_garbage(garbage);
+        }
+    }
+
+    /// Whether space of what was deleted is still to be given back, but for what could not be.
     pub fn is_freeing(&self) -> bool {
         self.is_freeing.get() || !self.garbage.borrow().is_empty()
     }

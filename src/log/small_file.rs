@@ -1,25 +1,18 @@
 //! Our small files (indexes, snapshots, checkpoints): written whole under a temporary name, synced, then
 //! renamed, so that a reader finds the old one or the new one. Cold; runs on any shard.
 
-use super::segment::TEMPORARY_SUFFIX;
+use super::segment::{self, TEMPORARY_END};
 use crate::runtime::buffer::AlignedBuffer;
 use crate::runtime::{self, File, FileOptions};
 use std::io;
-use std::path::{Path, PathBuf};
-
-fn temporary_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(TEMPORARY_SUFFIX);
-    PathBuf::from(name)
-}
+use std::path::Path;
 
 /// Replaces the file at `path` by `bytes`. Its name is durable after the directory's next sync.
 ///
 /// # Errors
 /// As the system calls; the old file is still there.
 pub async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_path(path);
+    let temporary = segment::with_end(path, TEMPORARY_END);
     match runtime::remove_file(&temporary).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -24,8 +24,8 @@ pub use self::glommio::*;
 mod host;
 #[cfg(not(any(test, feature = "sim")))]
 pub use self::host::{
-    DirectoryLock, PortReservation, StopSignal, host_memory_bytes, process_usage,
-    raise_open_files_limit, raise_stop_signal, volume_space,
+    DirectoryLock, PortReservation, StopSignal, host_memory_bytes, keep_freed_memory,
+    process_usage, raise_open_files_limit, raise_stop_signal, volume_space,
 };
 
 #[cfg(any(test, feature = "sim"))]

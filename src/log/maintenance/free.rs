@@ -6,7 +6,6 @@
 //! renames of the same shard waited behind it. So pieces are small, and there is a pause after each. It never
 //! touches a file under the name that recovery would read: what is queued here was renamed durably.
 
-use crate::log::segment;
 use crate::log::shard_log::ShardLog;
 use crate::runtime::{self, File, FileOptions, Instant};
 use std::io;
@@ -44,20 +43,18 @@ impl ShardLog {
         loop {
             let garbage = self.next_garbage().await;
             let piece = self.options.free_piece_bytes;
-            let freed = garbage.free(piece).await;
-            // A file may have gone with its folder.
-            if let Some(error) = freed.err().filter(|error| error.kind() != io::ErrorKind::NotFound)
-            {
-                let path = garbage.path.display();
-                tracing::error!(%path, %error, "cannot give back the space of what was deleted");
+            match garbage.free(piece).await {
+                Ok(()) => {}
+                // A file may have gone with its folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let path = garbage.path.display();
+                    tracing::error!(%path, %error, "cannot give back the space of what was deleted");
+                    self.keep_garbage(garbage);
+                }
             }
         }
     }
-}
-
-/// Frees a folder that a deletion before the last stop left.
-pub(super) async fn free_directory(path: PathBuf, piece: u64) -> io::Result<()> {
-    Garbage { path, is_directory: true, since: runtime::now() }.free(piece).await
 }
 
 impl Garbage {
@@ -94,12 +91,4 @@ impl Garbage {
         }
         outcome
     }
-}
-
-/// The name of a segment's file once its segment is deleted, as Kafka's.
-pub(super) fn deleted_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(segment::DELETED_SUFFIX);
-    PathBuf::from(name)
 }

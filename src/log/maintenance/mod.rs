@@ -20,5 +20,5 @@ pub(super) use free::Garbage;
 pub(super) use housekeep::{Housekeeping, allocation_step};
 pub use inspect::{PartitionFacts, inspect_recovery_points};
 pub use recover::Recovery;
-pub use remove::{DELETED_SUFFIX, remove_deleted};
+pub use remove::DELETED_SUFFIX;
 pub use repair::{Repair, RepairPlan};

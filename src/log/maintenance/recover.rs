@@ -416,11 +416,11 @@ impl Partition {
             }
         };
         for entry in entries.into_iter().filter(|entry| !entry.is_directory) {
-            if entry.name.ends_with(segment::TEMPORARY_SUFFIX) {
+            if entry.name.ends_with(segment::TEMPORARY_END) {
                 listing.temporary.push(self.directory.join(&entry.name));
                 continue;
             }
-            if entry.name.ends_with(segment::DELETED_SUFFIX) {
+            if entry.name.ends_with(segment::DELETED_END) {
                 listing.deleted.push(self.directory.join(&entry.name));
                 continue;
             }

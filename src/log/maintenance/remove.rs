@@ -3,17 +3,16 @@
 //! is removed at the next start. A folder that is in the way and is not known to be of a deleted topic is set
 //! aside and kept.
 
-use crate::limits::FREE_PIECE_BYTES;
 use crate::log::fault::LogFault;
-use crate::log::maintenance::free;
 use crate::log::partition::Partition;
 use crate::log::planted::{self, Bug};
 use crate::log::segment;
+use crate::log::shard_log::ShardLog;
 use crate::log::small_file;
 use crate::runtime;
 use crate::types::Offset;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The end of a deleted folder's name, as Kafka's.
 pub const DELETED_SUFFIX: &str = "-delete";
@@ -40,7 +39,7 @@ impl Partition {
     /// back. The space of the records is given back piece by piece.
     pub(super) async fn remove_segment_files(&self, base: Offset) -> Result<(), LogFault> {
         let log = segment::file_path(&self.directory, base, segment::LOG_SUFFIX);
-        let deleted = free::deleted_path(&log);
+        let deleted = segment::with_end(&log, segment::DELETED_END);
         if let Some(error) = runtime::rename(&log, &deleted).await.err().filter(is_there) {
             return Err(LogFault::from_io("rename", &log, 0, &error));
         }
@@ -76,9 +75,8 @@ impl Partition {
 
     /// Renames the folder, durably; `None` if there is none.
     async fn move_away(&self, suffix: &str) -> io::Result<Option<PathBuf>> {
-        let mut name = self.directory.as_os_str().to_owned();
-        name.push(format!(".{:016x}{suffix}", runtime::random_u64()));
-        let moved = PathBuf::from(name);
+        let end = format!(".{:016x}{suffix}", runtime::random_u64());
+        let moved = segment::with_end(&self.directory, &end);
         match runtime::rename(&self.directory, &moved).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -125,25 +123,22 @@ fn is_there(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::NotFound
 }
 
-/// Frees what deletions before the last stop left in the data directory.
-///
-/// # Errors
-/// The directory cannot be listed.
-pub async fn remove_deleted(data_directory: &Path) -> io::Result<()> {
-    // What is freed must not come back under its old name.
-    if !planted::is(Bug::KeepStrayFolder) {
-        runtime::sync_directory(data_directory).await?;
-    }
-    for entry in runtime::list_directory(data_directory).await? {
-        if entry.is_directory && entry.name.ends_with(DELETED_SUFFIX) {
-            let path = data_directory.join(&entry.name);
-            drop(runtime::spawn_background(async move {
-                let directory = path.display().to_string();
-                if let Err(error) = free::free_directory(path, FREE_PIECE_BYTES).await {
-                    tracing::error!(directory, %error, "cannot free a deleted partition");
-                }
-            }));
+impl ShardLog {
+    /// Has the folders freed that deletions before the last stop left in the data directory.
+    ///
+    /// # Errors
+    /// The directory cannot be synced or listed.
+    pub async fn free_left_behind(&self) -> io::Result<()> {
+        let directory = &self.options.data_directory;
+        // What is freed must not come back under its old name.
+        if !planted::is(Bug::KeepStrayFolder) {
+            runtime::sync_directory(directory).await?;
         }
+        for entry in runtime::list_directory(directory).await? {
+            if entry.is_directory && entry.name.ends_with(DELETED_SUFFIX) {
+                self.free_directory_later(directory.join(&entry.name));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -353,7 +353,7 @@ impl Work<'_> {
         let options = FileOptions { read_only: true, ..FileOptions::default() };
         let file = File::open(path, options).await?;
         let length = file.length().await?;
-        let temporary = temporary_of(path);
+        let temporary = segment::with_end(path, segment::TEMPORARY_END);
         let mut writer = Writer::create(&temporary).await?;
         let mut at = 0;
         for region in regions {
@@ -370,7 +370,7 @@ impl Work<'_> {
 
     /// Makes a segment that stands for what is missing.
     async fn make(&self, path: &Path, region: &Region) -> io::Result<()> {
-        let temporary = temporary_of(path);
+        let temporary = segment::with_end(path, segment::TEMPORARY_END);
         let mut writer = Writer::create(&temporary).await?;
         writer.write(&stand_in(region)).await?;
         writer.finish().await?;
@@ -411,13 +411,6 @@ fn stand_in(region: &Region) -> Vec<u8> {
         }
         _ => Vec::new(),
     }
-}
-
-fn temporary_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(segment::TEMPORARY_SUFFIX);
-    PathBuf::from(name)
 }
 
 impl Partition {

@@ -11,7 +11,7 @@ use crate::log::planted::{self, Bug};
 use crate::log::segment::Segment;
 use crate::log::shard_log::ShardLog;
 use crate::runtime;
-use crate::types::{Offset, Timestamp};
+use crate::types::Timestamp;
 use std::rc::Rc;
 
 /// Why a segment goes.
@@ -35,6 +35,7 @@ impl ShardLog {
     pub(in crate::log) async fn retain_when_due(self: Rc<Self>) {
         loop {
             runtime::sleep(self.options.retention_check).await;
+            self.free_stuck_garbage();
             for partition in self.partitions() {
                 if partition.may_retain(runtime::wall_clock()) {
                     partition.retain_later();
@@ -136,7 +137,7 @@ impl Partition {
                 }
             }
         }
-        self.free_doomed().await;
+        self.remove_doomed().await;
     }
 
     /// The newest time of a segment that was not looked at in this life: from its index, or, where records
@@ -207,23 +208,18 @@ impl Partition {
         Some(segment)
     }
 
-    /// Frees what was deleted, oldest first. What cannot be freed is tried again before anything later goes.
-    async fn free_doomed(&self) {
+    /// Removes what was deleted, oldest first: each is gone for good before the next one goes, because a crash must
+    /// not bring it back in front of a gap. What cannot be removed is tried again before anything later goes.
+    async fn remove_doomed(&self) {
         loop {
             let doomed = self.state.borrow().house.doomed.front().copied();
             let Some(base) = doomed else { return };
-            if let Err(fault) = self.free(base).await {
+            if let Err(fault) = self.remove_segment_files(base).await {
                 tracing::error!(partition = %self.id, %fault, "cannot remove a deleted segment");
                 return;
             }
             self.state.borrow_mut().house.doomed.pop_front();
         }
-    }
-
-    /// Gives a segment's space back. A reader that has it open still reads to its end. It is gone for good
-    /// before the next one goes: a crash must not bring it back in front of a gap.
-    async fn free(&self, base: Offset) -> Result<(), LogFault> {
-        self.remove_segment_files(base).await
     }
 }
 
