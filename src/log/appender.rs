@@ -46,8 +46,7 @@ impl Partition {
             assert_eq!(state.phase, Phase::Queued, "only a queued partition is committed");
             state.phase = Phase::Busy;
             // Another shard may have the files of a retired one.
-            let full = |fault: &LogFault| fault.kind == FaultKind::StorageFull;
-            state.fault.as_ref().is_some_and(full) && !state.retired
+            state.is_full() && !state.retired
         };
         let outcome = if reopen { self.reopen().await } else { self.commit().await };
         if let Err(fault) = outcome {
@@ -317,9 +316,16 @@ impl Partition {
         let step = allocation_step(allocated);
         let wish = (allocated + step).min(limit.next_multiple_of(BLOCK_BYTES as u64)).max(need);
         let path = self.segment_path(written.segment);
-        let allocated = file.allocate(wish).await;
-        allocated.map_err(|error| LogFault::from_io("allocate", &path, need, &error))?;
-        self.state.borrow_mut().active_mut().allocated = wish;
+        let fault = |error| LogFault::from_io("allocate", &path, need, &error);
+        let allocated = match file.allocate(wish).await.map_err(fault) {
+            // What is left may do for this commit.
+            Err(fault) if fault.kind == FaultKind::StorageFull && need < wish => need,
+            other => other.map(|()| wish)?,
+        };
+        if allocated < wish {
+            file.allocate(allocated).await.map_err(fault)?;
+        }
+        self.state.borrow_mut().active_mut().allocated = allocated;
         Ok(())
     }
 

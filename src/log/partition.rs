@@ -210,6 +210,11 @@ impl State {
         self.fault.as_ref().filter(|fault| !is_readable(fault))
     }
 
+    /// Whether a full disk stopped it.
+    pub fn is_full(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::StorageFull)
+    }
+
     /// Whether batches may be missing between others.
     pub fn gaps_allowed(&self) -> bool {
         self.foreign || self.config.compacted
@@ -317,10 +322,20 @@ impl Partition {
         }
     }
 
-    /// A partition that a full disk stopped is opened anew, at most once a second, when somebody writes.
+    /// Whether a full disk stopped it.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.borrow().is_full()
+    }
+
+    /// Has it opened anew that a full disk stopped.
+    pub(super) fn try_again(self: &Rc<Self>, now: Timestamp) {
+        self.retry_when_due(&mut self.state.borrow_mut(), now);
+    }
+
+    /// A partition that a full disk stopped is opened anew, at most once a second: when somebody writes, and when
+    /// there is room.
     fn retry_when_due(self: &Rc<Self>, state: &mut State, now: Timestamp) {
-        let full = state.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::StorageFull);
-        if full && !state.retired && now >= state.retry_at {
+        if state.is_full() && !state.retired && now >= state.retry_at {
             state.retry_at = Timestamp(now.0 + 1000);
             self.enqueue_if_idle(state);
         }

@@ -174,6 +174,7 @@ impl ShardLog {
         drop(runtime::spawn_background(self.clone().save_when_due()));
         drop(runtime::spawn_background(self.clone().retain_when_due()));
         drop(runtime::spawn_background(self.clone().free_when_due()));
+        drop(runtime::spawn_background(self.clone().relieve_when_due()));
     }
 
     /// Puts a partition in line whose files want something beside a commit.
@@ -214,13 +215,18 @@ impl ShardLog {
         loop {
             let half = self.options.recovery_scan_bytes_max / 2;
             self.saver.wait(|| (self.unsaved_bytes.get() >= half.max(1)).then_some(())).await;
-            let saved = self.save_recovery_points().await;
-            if let Err(error) = &saved {
-                tracing::warn!(%error, "cannot write recovery points; a start after a crash will read more");
-            }
-            self.is_unbounded.set(saved.is_err());
+            let wrong = match self.save_recovery_points().await {
+                Ok(0) => None,
+                Ok(behind) => Some(format!("{behind} partitions are not complete on disk")),
+                Err(error) => Some(error.to_string()),
+            };
+            self.is_unbounded.set(wrong.is_some());
             self.relieved.wake_all();
-            if saved.is_err() {
+            if let Some(error) = wrong {
+                tracing::warn!(
+                    error,
+                    "cannot write recovery points; a start after a crash will read more"
+                );
                 runtime::sleep(SAVE_AGAIN).await;
             }
         }
@@ -394,6 +400,11 @@ impl ShardLog {
     /// Partitions that are offline, for each kind of fault by its name.
     pub fn offline(&self) -> [(&'static str, usize); FaultKind::ALL.len()] {
         std::array::from_fn(|at| (FaultKind::ALL[at].1, self.offline[at].get()))
+    }
+
+    pub(super) fn offline_of(&self, kind: FaultKind) -> usize {
+        let at = FaultKind::ALL.iter().position(|(other, _)| *other == kind);
+        at.map_or(0, |at| self.offline[at].get())
     }
 
     /// Files held open for later use.

@@ -445,10 +445,11 @@ fn waiters_are_woken_when_their_offset_is_committed_or_never_will_be() {
 fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() {
     simulate(async {
         let partition = open(&shard()).await;
-        append(&partition, bytes_of(1, 10, 5, None)).await;
+        let now = || runtime::wall_clock().0;
+        append(&partition, bytes_of(1, 10, now(), None)).await;
         let full = DiskOptions { capacity: disk().used_bytes(), ..disk().options() };
         disk().set_options(full.clone());
-        let large = || bytes_of(1, 90_000, 5, None);
+        let large = || bytes_of(1, 90_000, now(), None);
         let refused = partition.append(large(), runtime::wall_clock()).unwrap();
         let fault = produced(&partition, refused).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::StorageFull);
@@ -607,7 +608,8 @@ fn damage_with_one_whole_batch_far_behind_it_is_no_torn_tail() {
     simulation.disk().flip_bit(segment, 80, 3).unwrap();
     simulation.run(async {
         let id = PartitionId { topic_id: TopicId([3; 16]), topic: "t".into(), index: 0 };
-        let config = Arc::new(LogConfig::default());
+        let config = LogConfig { message_bytes_max: 4096, ..LogConfig::default() };
+        let config = Arc::new(config);
         let opened = Partition::open(&shard(), id, config, 0, Offset::ZERO).await;
         let fault = opened.map(|_| ()).unwrap_err();
         assert_eq!((fault.kind, fault.position), (FaultKind::Damage, 0));

@@ -17,8 +17,8 @@ use std::time::Duration;
 const PAUSES: u32 = 3;
 /// A device that is slow for a moment does not make for long pauses.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// What waits longer is freed without pauses: deletion must not fall behind what is written.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+/// What has been waiting for twice this has pauses half as long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A file or folder that nobody needs.
 pub(in crate::log) struct Garbage {
@@ -50,7 +50,7 @@ impl ShardLog {
                 Err(error) => {
                     let path = garbage.path.display();
                     tracing::error!(%path, %error, "cannot give back the space of what was deleted");
-                    self.keep_garbage(garbage);
+                    self.keep_garbage(Garbage { since: runtime::now(), ..garbage });
                 }
             }
         }
@@ -60,35 +60,40 @@ impl ShardLog {
 impl Garbage {
     async fn free(&self, piece: u64) -> io::Result<()> {
         if !self.is_directory {
-            self.cut(&self.path, piece).await?;
-            return self.paced(runtime::remove_file(&self.path)).await;
+            return self.free_file(&self.path, piece).await;
         }
         for entry in runtime::list_directory(&self.path).await? {
-            if !entry.is_directory && entry.length > piece {
-                self.cut(&self.path.join(&entry.name), piece).await?;
+            if !entry.is_directory {
+                let path = self.path.join(&entry.name);
+                if let Err(error) = self.free_file(&path, piece).await {
+                    // The removal of the whole says whether that matters.
+                    tracing::debug!(path = %path.display(), %error, "cannot free a file yet");
+                }
             }
         }
         self.paced(runtime::remove_directory(&self.path)).await
     }
 
-    /// Cuts a file down to one piece at most.
-    async fn cut(&self, path: &Path, piece: u64) -> io::Result<()> {
+    async fn free_file(&self, path: &Path, piece: u64) -> io::Result<()> {
         let file = File::open(path, FileOptions::default()).await?;
         let mut length = file.length().await?;
         while length > piece {
             length -= piece;
             self.paced(file.truncate(length)).await?;
         }
-        file.close().await
+        file.close().await?;
+        self.paced(runtime::remove_file(path)).await
     }
 
+    /// Pauses after a piece of work, the less the longer this has been waiting for: deletion must not fall behind
+    /// what is written.
     async fn paced(&self, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         let start = runtime::now();
         let outcome = work.await;
         let end = runtime::now();
-        if end.since(self.since) < WAIT_MAX {
-            runtime::sleep((end.since(start) * PAUSES).min(PAUSE_MAX)).await;
-        }
+        let pause = (end.since(start) * PAUSES).min(PAUSE_MAX);
+        let patience = PATIENCE.as_secs_f64() / end.since(self.since).as_secs_f64();
+        runtime::sleep(pause.mul_f64(patience.min(1.0))).await;
         outcome
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::limits::BLOCK_BYTES;
 use crate::log::appender::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN};
-use crate::log::fault::LogFault;
+use crate::log::fault::{FaultKind, LogFault};
 use crate::log::partition::{Partition, State};
 use crate::log::planted::{self, Bug};
 use crate::log::segment::{self, Segment};
@@ -162,12 +162,18 @@ impl Housekeeping {
         self.sealing = Some(Sealing { segment, next, producers, durability, written });
     }
 
-    /// The files were read anew, or cut.
+    /// The files are read anew.
     pub fn forget(&mut self, snapshots: &[Offset]) {
-        (self.written, self.failed) = (IndexWritten::default(), None);
+        self.written = IndexWritten::default();
         self.prepared = Prepared::No;
-        self.doomed.clear();
         self.snapshots = snapshots.iter().rev().take(2).rev().copied().collect();
+    }
+
+    /// They were: what is in them is known and complete.
+    pub fn begin_anew(&mut self) {
+        self.failed = None;
+        // They are among the segments again.
+        self.doomed.clear();
     }
 
     /// A segment could not be sealed: the next commit fails with it.
@@ -181,6 +187,25 @@ impl Housekeeping {
 }
 
 impl State {
+    /// What a housekeeper does next: all that is due; on a full disk, only deletes; else nothing where nobody may
+    /// write.
+    fn next_chore(&mut self) -> Option<Chore> {
+        if self.retired {
+            return None;
+        }
+        let limit = self.config.segment_bytes;
+        let deletes = self.deletes_when_full();
+        let State { house, segments, fault, .. } = self;
+        let Some(fault) = fault else {
+            return house.next(segments.back().expect("a log has an active segment"), limit);
+        };
+        if house.sealing.take().is_some() {
+            house.failed = Some(fault.clone());
+            house.changed.wake_all();
+        }
+        (deletes && std::mem::take(&mut house.retains)).then_some(Chore::Retain)
+    }
+
     /// What a commit made due. True when there is something for a housekeeper.
     pub(in crate::log) fn note_chores(&mut self, index_step_bytes: u64) -> bool {
         let limit = self.config.segment_bytes;
@@ -217,11 +242,7 @@ impl Partition {
         loop {
             let chore = {
                 let mut state = self.state.borrow_mut();
-                let retired = state.retired || state.fault.is_some();
-                let limit = state.config.segment_bytes;
-                let State { house, segments, .. } = &mut *state;
-                let active = segments.back().expect("a log has an active segment");
-                let chore = if retired { None } else { house.next(active, limit) };
+                let chore = state.next_chore();
                 if chore.is_none() {
                     state.house.is_due = false;
                     state.house.sealing = None;
@@ -296,7 +317,12 @@ impl Partition {
             }
             Err(fault) => {
                 tracing::warn!(partition = %self.id, %fault, "cannot seal a segment");
-                state.house.failed = Some(fault);
+                state.house.failed = Some(fault.clone());
+                drop(state);
+                // After a sync that failed nobody knows what the files have, and the next sync may lie.
+                if fault.kind == FaultKind::Device {
+                    self.fail(fault);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod backup;
 mod epochs;
 mod finding;
 mod free;
+mod full_disk;
 mod housekeep;
 mod inspect;
 mod observe;

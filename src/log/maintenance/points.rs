@@ -2,7 +2,7 @@
 //! no more than `recovery_scan_bytes_max` of what was written since. Lives on its shard; a round waits for
 //! the disk, and nobody waits for it before the bound is reached.
 
-use crate::log::fault::LogFault;
+use crate::log::fault::{FaultKind, LogFault};
 use crate::log::partition::Partition;
 use crate::log::planted::{self, Bug};
 use crate::log::recovery_points::{self, PointKey, RecoveryPoint};
@@ -10,6 +10,7 @@ use crate::log::shard_log::ShardLog;
 use crate::runtime::{self, File, FileOptions};
 use crate::types::Durability;
 use std::io;
+use std::rc::Rc;
 
 impl ShardLog {
     /// Takes up what the last start wrote, before partitions are opened.
@@ -22,27 +23,32 @@ impl ShardLog {
         Ok(())
     }
 
-    /// Writes down how far every partition is complete on disk.
+    /// Writes down how far every partition is complete on disk. Returns how many partitions that are online are
+    /// not as far as they should be; then what was written since counts on.
     ///
     /// # Errors
     /// As the system calls; what was written down before holds.
-    pub async fn save_recovery_points(&self) -> io::Result<()> {
+    pub async fn save_recovery_points(&self) -> io::Result<usize> {
         let _round = self.rounds.enter().await;
         let covered = self.unsaved_bytes();
         let mut entries = self.unopened_points();
+        let mut behind = 0;
         for partition in self.partitions() {
-            entries.extend(partition.recovery_entry().await);
+            behind += usize::from(!partition.advance_point().await);
+            entries.extend(partition.saved_entry());
             runtime::yield_if_needed().await;
         }
         if planted::is(Bug::ForgetPoints) {
             self.remove_unsaved(covered);
-            return Ok(());
+            return Ok(0);
         }
         let path = recovery_points::file_of(&self.options.data_directory, self.options.shard);
         recovery_points::write(&path, &entries).await?;
-        self.remove_unsaved(covered);
+        if behind == 0 {
+            self.remove_unsaved(covered);
+        }
         self.probe.recovery_points_saved.add(1);
-        Ok(())
+        Ok(behind)
     }
 }
 
@@ -64,24 +70,24 @@ impl Partition {
         }
     }
 
-    /// What a shard's file says of this partition: up to now, if all of it is on stable storage, else what
-    /// it said before.
-    async fn recovery_entry(&self) -> Option<Vec<u8>> {
-        if self.sealed().await.is_err() {
-            return self.saved_entry();
+    /// Takes note of how far this partition is complete on disk now, synced if need be; what was known before stays
+    /// when it is not. False when it should be further.
+    async fn advance_point(self: &Rc<Self>) -> bool {
+        if let Err(fault) = self.sealed().await {
+            tracing::debug!(partition = %self.id, %fault, "no recovery point yet");
+            return self.state.borrow().fault.is_some();
         }
         let (point, is_unsynced) = {
             let state = self.state.borrow();
-            if state.retired {
-                return None;
+            if state.retired || !state.opened || state.fault.is_some() {
+                return true;
             }
             let active = state.active();
             let is_known = state.point.as_ref().is_some_and(|point| point.next == state.committed);
-            // Without any promise the file may not have what consumers see.
-            let lax = state.config.durability == Durability::Memory;
-            if !state.opened || state.fault.is_some() || active.allocated == 0 || is_known || lax {
-                drop(state);
-                return self.saved_entry();
+            // Without any promise the file may not have what consumers see; nor while a write goes on that began so.
+            let lax = state.config.durability == Durability::Memory || state.in_flight.is_some();
+            if active.allocated == 0 || is_known || lax {
+                return true;
             }
             let (next, epochs) = (state.committed, state.epochs.clone());
             let point = RecoveryPoint::at_end_of(active, next, epochs, &state.producers);
@@ -92,26 +98,29 @@ impl Partition {
             && let Err(fault) = self.sync_segment(&point).await
         {
             tracing::warn!(partition = %self.id, %fault, "cannot sync for a recovery point");
-            return self.saved_entry();
+            if fault.operation == "sync" && fault.kind == FaultKind::Device {
+                // Nobody knows what the file has now, and the next sync may lie.
+                self.fail(fault);
+            }
+            return self.state.borrow().fault.is_some();
         }
         self.state.borrow_mut().point = Some(point);
-        self.saved_entry()
+        true
     }
 
     fn saved_entry(&self) -> Option<Vec<u8>> {
         let state = self.state.borrow();
-        state.point.as_ref().map(|point| point.encode(self.point_key()))
+        let point = state.point.as_ref().filter(|_| !state.retired)?;
+        Some(point.encode(self.point_key()))
     }
 
     async fn sync_segment(&self, point: &RecoveryPoint) -> Result<(), LogFault> {
         let path = self.segment_path(point.segment);
-        let synced = async {
-            let file = File::open(&path, FileOptions::default()).await?;
-            file.sync().await?;
-            file.close().await
-        };
-        let synced = synced.await;
-        synced.map_err(|error| LogFault::from_io("sync", &path, point.end.0, &error))?;
+        let fault = |operation, error| LogFault::from_io(operation, &path, point.end.0, &error);
+        let file = File::open(&path, FileOptions::default()).await;
+        let file = file.map_err(|error| fault("open", error))?;
+        file.sync().await.map_err(|error| fault("sync", error))?;
+        file.close().await.map_err(|error| fault("close", error))?;
         self.sync_names().await
     }
 }

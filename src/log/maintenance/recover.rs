@@ -140,13 +140,29 @@ impl Partition {
         let log_start = self.log_start();
         self.kept().await;
         self.shard.files.remove_partition(self.number);
-        self.recover(log_start).await?;
+        let is_first = !self.state.borrow().opened;
+        if is_first {
+            self.take_point();
+        }
+        let opened = async {
+            if is_first {
+                self.set_stray_aside().await?;
+            }
+            self.recover(log_start).await
+        };
+        let opened = opened.await;
+        if opened.is_err() && is_first {
+            self.return_point();
+        }
+        opened?;
         let mut state = self.state.borrow_mut();
         self.set_fault(&mut state, None);
         state.generation += 1;
         tracing::info!(partition = %self.id, "partition is online again");
         drop(state);
         self.watch.wake_all();
+        // Segments may have expired meanwhile, and what was to be deleted is listed again.
+        self.retain_later();
         Ok(())
     }
 
@@ -595,6 +611,7 @@ impl Partition {
         // DeleteRecords may have raised it while the files were read anew.
         state.log_start = state.log_start.max(log_start).max(first).min(next);
         state.segments = segments.into();
+        state.house.begin_anew();
         state.producers = producers;
         (state.next_offset, state.committed) = (next, next);
         let last_epoch = state.epochs.last().map_or(0, |(known, _)| *known);

@@ -40,7 +40,14 @@ impl Partition {
     pub(super) async fn remove_segment_files(&self, base: Offset) -> Result<(), LogFault> {
         let log = segment::file_path(&self.directory, base, segment::LOG_SUFFIX);
         let deleted = segment::with_end(&log, segment::DELETED_END);
-        if let Some(error) = runtime::rename(&log, &deleted).await.err().filter(is_there) {
+        let renamed = match runtime::rename(&log, &deleted).await {
+            // Not even a longer name has room: then what is to make room goes at once.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                runtime::remove_file(&log).await
+            }
+            other => other,
+        };
+        if let Some(error) = renamed.err().filter(is_there) {
             return Err(LogFault::from_io("rename", &log, 0, &error));
         }
         for suffix in segment::INDEX_SUFFIXES {

@@ -37,9 +37,7 @@ impl ShardLog {
             runtime::sleep(self.options.retention_check).await;
             self.free_stuck_garbage();
             for partition in self.partitions() {
-                if partition.may_retain(runtime::wall_clock()) {
-                    partition.retain_later();
-                }
+                partition.retain_if_due(runtime::wall_clock());
                 runtime::yield_if_needed().await;
             }
         }
@@ -47,9 +45,13 @@ impl ShardLog {
 }
 
 impl State {
-    /// What a segment knew of producers must be in the snapshot behind it before it goes.
+    /// A full disk is what deletion helps against; but whoever opens the log anew must find it as it lists it.
+    pub(super) fn deletes_when_full(&self) -> bool {
+        self.is_full() && self.opened && self.phase != Phase::Busy
+    }
+
     fn may_delete(&self) -> bool {
-        let is_sound = self.fault.is_none() && !self.house.has_failed();
+        let is_sound = self.fault.is_none() || self.deletes_when_full();
         self.opened && !self.retired && is_sound
     }
 
@@ -87,11 +89,15 @@ impl State {
 }
 
 impl Partition {
-    /// Whether a look is worth a housekeeper's turn.
-    fn may_retain(&self, now: Timestamp) -> bool {
+    /// Has a housekeeper look for segments to delete, if that is worth its turn.
+    pub(super) fn retain_if_due(self: &Rc<Self>, now: Timestamp) {
         let state = self.state.borrow();
         let is_due = !matches!(state.judge(now), Verdict::Stays) || !state.house.doomed.is_empty();
-        state.may_delete() && is_due
+        let is_due = is_due && state.may_delete();
+        drop(state);
+        if is_due {
+            self.retain_later();
+        }
     }
 
     /// Has a housekeeper look for segments to delete.
@@ -143,8 +149,11 @@ impl Partition {
     /// The newest time of a segment that was not looked at in this life: from its index, or, where records
     /// have no times, from its file.
     async fn find_age(self: &Rc<Self>, segment: &Segment) -> Result<(), LogFault> {
-        if segment.index.is_none() {
-            self.load_index(segment.base, segment.end).await?;
+        if segment.index.is_none()
+            && let Err(fault) = self.load_index(segment.base, segment.end).await
+        {
+            // What is damaged gets old, too.
+            tracing::warn!(partition = %self.id, %fault, "cannot read the times of a segment; its file's holds");
         }
         let known = |state: &State| state.segments.front().and_then(|oldest| oldest.max_timestamp);
         if known(&self.state.borrow()).is_some_and(|(newest, _)| newest.0 >= 0) {
@@ -191,9 +200,11 @@ impl Partition {
         let mut state = self.state.borrow_mut();
         let is_active = state.segments.len() == 1 && !planted::is(Bug::DeleteActiveSegment);
         let is_sealing = state.house.is_sealing() && state.segments.len() == 2;
+        // What a segment knew of producers must be in the snapshot behind it before it goes.
+        let is_unsealed = state.house.has_failed() && state.segments.len() <= 2;
         // The next start must find where offsets go on.
         let is_last_file = state.segments.get(1).is_some_and(|next| next.allocated == 0);
-        if is_active || is_sealing || is_last_file {
+        if is_active || is_sealing || is_unsealed || is_last_file {
             return None;
         }
         let segment = state.segments.pop_front()?;

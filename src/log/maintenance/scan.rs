@@ -165,7 +165,9 @@ impl Partition {
         let Some(last) = dirty else { return Ok(None) };
         // Without a sync of every commit, the power takes what it likes.
         let synced = !self.state.borrow().marked_unsynced;
-        let torn = end + self.shard.options.commit_bytes_max as u64;
+        // One commit may have been in flight; a batch that is longer is one by itself.
+        let batch_bytes_max = self.state.borrow().config.message_bytes_max;
+        let torn = end + self.shard.options.commit_bytes_max.max(batch_bytes_max) as u64;
         if synced && last > torn {
             let is_later = |header: &BatchHeader| {
                 header.base_offset >= scan.next

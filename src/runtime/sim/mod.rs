@@ -347,12 +347,17 @@ pub fn now() -> Instant {
     World::current().now()
 }
 
-/// A volume that is half full.
+/// The simulated disk's; one without a limit is half full.
 ///
 /// # Errors
 /// None; the host's can fail.
 pub fn volume_space(_path: &std::path::Path) -> std::io::Result<crate::runtime::VolumeSpace> {
-    Ok(crate::runtime::VolumeSpace { total_bytes: 1 << 40, usable_bytes: 1 << 39 })
+    let (disk, unlimited) = (disk(), 1 << 40);
+    let (total_bytes, usable_bytes) = match disk.options().capacity {
+        u64::MAX => (unlimited, unlimited / 2),
+        capacity => (capacity, capacity.saturating_sub(disk.used_bytes())),
+    };
+    Ok(crate::runtime::VolumeSpace { total_bytes, usable_bytes })
 }
 
 /// Virtual time passes only while nothing runs.
