@@ -18,7 +18,7 @@ use super::record::Record;
 use super::state::State;
 use super::topic_name;
 use crate::limits::TOPIC_PARTITIONS_MAX;
-use crate::log::small_file;
+use crate::log::{ShardLog, small_file};
 use crate::runtime::{self, DirectoryEntry};
 use crate::shard::control::PRODUCER_ID_BLOCK;
 use crate::shard::image::PartitionPlace;
@@ -139,22 +139,17 @@ impl Found {
         records
     }
 
-    /// Frees the folders of deleted topics.
+    /// Renames the folders of deleted topics, durably, and has them freed in the background.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn remove_leftovers(&self, directory: &Path) -> Result<(), StartError> {
-        for name in &self.leftovers {
-            let path = directory.join(name);
-            tracing::warn!(folder = %name, "removing the files of a deleted topic");
-            let removed = runtime::remove_directory(&path).await;
-            removed.map_err(|error| MetadataLogError::io("remove", &path, &error))?;
-        }
-        if !self.leftovers.is_empty() {
-            let synced = runtime::sync_directory(directory).await;
-            synced.map_err(|error| MetadataLogError::io("sync", directory, &error))?;
-        }
-        Ok(())
+    pub async fn remove_leftovers(&self, log: &ShardLog) -> Result<(), StartError> {
+        let Some(first) = self.leftovers.first() else { return Ok(()) };
+        tracing::warn!(folders = self.leftovers.len(), %first, "removing the files of deleted topics");
+        let directory = &log.options.data_directory;
+        let folders = self.leftovers.iter().map(|name| directory.join(name));
+        let removed = log.remove_folders(folders.collect()).await;
+        removed.map_err(|fault| StartError::Directory(fault.to_string()))
     }
 }
 

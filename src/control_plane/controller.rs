@@ -212,7 +212,7 @@ impl Worker {
         if !records.is_empty() {
             log.append(&records).await?;
         }
-        found.remove_leftovers(&self.directory).await?;
+        found.remove_leftovers(&self.shard.log).await?;
         self.state.deleted.clear();
         if log.is_wordy() {
             log.rewrite(&self.state).await?;

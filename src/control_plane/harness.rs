@@ -4,6 +4,7 @@ use super::{ConnectionInfo, ControlPlane, Controller, Endpoints, StartError};
 use crate::config::Config;
 use crate::log::{LogOptions, ShardLog};
 use crate::probe::Probe;
+use crate::runtime;
 use crate::shard::{Shard, mailbox};
 use crate::types::ShardId;
 use crate::wire::{Decoder, Request, RequestHeader, decode_response};
@@ -20,11 +21,12 @@ pub struct Host {
 
 /// Connected shards without a controller.
 pub async fn shards(count: u16) -> Vec<Rc<Shard>> {
-    crate::runtime::create_directory_all(DATA.as_ref()).await.unwrap();
+    runtime::create_directory_all(DATA.as_ref()).await.unwrap();
     let ends = mailbox::ends(usize::from(count)).into_iter();
     let connecting = (0..count).zip(ends).map(|(number, end)| async move {
         let options = LogOptions { shard: number, ..LogOptions::new(DATA.into()) };
         let log = ShardLog::new(options, Rc::new(Probe::default()));
+        runtime::prepare_directory(DATA.as_ref()).await.unwrap();
         log.load_recovery_points().await.unwrap();
         log.start_writers();
         let shard = Shard::new(ShardId(number), count, log);

@@ -87,7 +87,10 @@ impl Host {
                 LogOptions { shard: number, ..log.clone() },
                 Rc::new(Probe::default()),
             );
-            let loaded = log.load_recovery_points().await;
+            let loaded = match runtime::prepare_directory("/data".as_ref()).await {
+                Ok(()) => log.load_recovery_points().await,
+                failed => failed,
+            };
             log.start_writers();
             let shard = Shard::new(ShardId(number), shards, log);
             mailbox::connect(&shard, end).await;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Partitions that stop at once.
 const STOPS: usize = 32;
+/// Partitions opened at once when they are new.
+const OPENERS: usize = 16;
 
 impl Shard {
     /// A partition that this core owns.
@@ -42,18 +44,16 @@ impl Shard {
             self.show(image);
             return;
         }
-        for key in self.unopened_but_gone(|key| self.is_here(&image, *key)) {
-            self.opened(key).await;
-        }
+        let unopened = self.unopened_but_gone(|key| self.is_here(&image, *key));
+        let opened = unopened.into_iter().map(|key| self.opened(key));
+        stream::iter(opened).buffer_unordered(OPENERS).for_each(|()| async {}).await;
         let mut gone: Vec<PartitionKey> = {
             let partitions = self.partitions.borrow();
             let stays = |key: &&PartitionKey| self.is_here(&image, **key);
             partitions.keys().filter(|key| !stays(key)).copied().collect()
         };
         gone.sort_unstable();
-        for key in gone {
-            self.remove_partition(&image, key).await;
-        }
+        self.remove_partitions(&image, &gone).await;
         let before = self.image();
         for topic in image.topics() {
             let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
@@ -78,20 +78,20 @@ impl Shard {
     }
 
     async fn install_topic(&self, topic: &Arc<Topic>) {
-        for (index, place) in topic.partitions.iter().enumerate() {
-            if place.shard != self.id {
-                continue;
-            }
-            let index = i32::try_from(index).expect("bounded by TOPIC_PARTITIONS_MAX");
-            let key = PartitionKey { topic_id: topic.id, index };
-            let here = self.partitions.borrow().get(&key).cloned();
-            match here {
-                None if self.change_unopened(key, topic) => {}
-                Some(partition) => partition.set_config(topic.log_config.clone()),
-                None => {
-                    let partition = self.open_partition(topic, index, place).await;
-                    self.partitions.borrow_mut().insert(key, partition);
-                }
+        let places = (0..).zip(&topic.partitions).filter(|(_, place)| place.shard == self.id);
+        let installs = places.map(|(index, place)| self.install_partition(topic, index, place));
+        stream::iter(installs).buffer_unordered(OPENERS).for_each(|()| async {}).await;
+    }
+
+    async fn install_partition(&self, topic: &Arc<Topic>, index: i32, place: &PartitionPlace) {
+        let key = PartitionKey { topic_id: topic.id, index };
+        let here = self.partitions.borrow().get(&key).cloned();
+        match here {
+            None if self.change_unopened(key, topic) => {}
+            Some(partition) => partition.set_config(topic.log_config.clone()),
+            None => {
+                let partition = self.open_partition(topic, index, place).await;
+                self.partitions.borrow_mut().insert(key, partition);
             }
         }
     }
@@ -112,21 +112,27 @@ impl Shard {
         })
     }
 
-    async fn remove_partition(&self, image: &MetadataImage, key: PartitionKey) {
-        let removed = self.partitions.borrow_mut().remove(&key);
-        let Some(partition) = removed else { return };
-        let moved = image.topic_by_id(key.topic_id).is_some();
-        if moved {
-            // Another shard opens the files next: leave them complete.
-            if let Err(fault) = partition.stop().await {
-                tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+    /// Those of a deleted topic go together: the controller waits, and nothing is made meanwhile.
+    async fn remove_partitions(&self, image: &MetadataImage, gone: &[PartitionKey]) {
+        let mut deleted = Vec::new();
+        for key in gone {
+            let removed = self.partitions.borrow_mut().remove(key);
+            let Some(partition) = removed else { continue };
+            let is_moved = image.topic_by_id(key.topic_id).is_some();
+            if is_moved {
+                // Another shard opens the files next: leave them complete.
+                if let Err(fault) = partition.stop().await {
+                    tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+                }
+            } else {
+                deleted.push(partition.clone());
             }
             partition.retire();
-            return;
         }
-        partition.retire();
-        partition.quiesce().await;
-        partition.remove_files().await;
+        for partition in &deleted {
+            partition.quiesce().await;
+        }
+        self.log.remove_partitions(&deleted).await;
     }
 
     /// Stops all partitions of this core: pending writes end, files are left complete.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::control_plane::harness::{self, DATA, Host};
-use crate::runtime::sim::{Simulation, disk};
+use crate::runtime::sim::{DiskOperation, Effect, Fault, Simulation, disk};
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::request::PartitionKey;
 use crate::wire::ErrorCode;
@@ -14,6 +14,7 @@ use crate::wire::compression::Codec;
 use crate::wire::records::{BatchBuilder, ProducerSequence};
 use bytes::Bytes;
 use std::future::poll_fn;
+use std::time::Duration;
 
 const ID: TopicId = TopicId([0x5a; 16]);
 
@@ -119,14 +120,30 @@ fn files_of_a_deleted_topic_are_removed_and_not_adopted() {
         let id = made[0].clone().unwrap();
         host.shards[0].control(ControlRequest::DeleteTopics(vec![id])).await;
         // As a crash between the record and the removal of the files leaves it.
-        put_partition("gone-0", id);
+        for index in 0..100 {
+            put_partition(&format!("gone-{index}"), id);
+        }
     });
     simulation.kill();
     simulation.run(async {
+        let slow = Fault {
+            operation: DiskOperation::Remove,
+            path_contains: "gone".to_string(),
+            skip: 0,
+            times: u32::MAX,
+            effect: Effect::Delay(Duration::from_secs(1)),
+        };
+        disk().inject(slow);
+        let started = runtime::now();
         let host = harness::start(1).await;
+        assert!(runtime::now().since(started) < Duration::from_secs(1), "nobody waits for it");
         assert_eq!(seen(&host), []);
-        let files = disk().files();
-        assert!(!files.iter().any(|file| file.contains("gone")), "{files:?}");
+        let is_left = |file: &String| file.contains("gone");
+        let left = disk().files();
+        assert!(left.iter().filter(|file| is_left(file)).all(|file| file.contains("-delete/")));
+        disk().heal();
+        runtime::sleep(Duration::from_secs(60)).await;
+        assert!(!disk().files().iter().any(is_left), "{:?}", disk().files());
     });
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::control_plane::metadata_log::FILE_NAME;
-use crate::runtime::sim::{DiskOperation, Simulation, Stop, disk, for_each_seed};
+use crate::runtime::sim::{DiskOperation, Effect, Fault, Simulation, Stop, disk, for_each_seed};
 use crate::shard::Shard;
 use crate::shard::request::PartitionKey;
 use crate::types::{Offset, Timestamp};
@@ -331,6 +331,83 @@ fn a_full_disk_refuses_changes_until_there_is_room() {
         let names = seen(&host);
         assert!(names.contains(&("before".to_string(), 1)), "{names:?}");
         assert!(names.contains(&("after".to_string(), 1)), "{names:?}");
+    });
+}
+
+/// Folders as partitions have them that were written to.
+fn put_folders(topic: &str, id: TopicId, count: u32) {
+    for index in 0..count {
+        let folder = format!("{DATA}/{topic}-{index}");
+        disk().put_directory(&folder).unwrap();
+        let text = format!("version: 0\ntopic_id: {}\n", id.to_base64());
+        disk().put_file(format!("{folder}/partition.metadata"), text.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn a_deletion_waits_for_one_sync_of_the_directory_however_many_partitions_go() {
+    Simulation::new(1).run(async {
+        let host = harness::start(1).await;
+        let id = create(&host, &[("many", 300)]).await[0].clone().unwrap();
+        put_folders("many", id, 300);
+        let slow = Fault {
+            operation: DiskOperation::SyncDirectory,
+            path_contains: DATA.to_string(),
+            skip: 0,
+            times: u32::MAX,
+            effect: Effect::Delay(Duration::from_secs(1)),
+        };
+        disk().inject(slow);
+        let started = crate::runtime::now();
+        delete(&host, id).await.unwrap();
+        let took = crate::runtime::now().since(started);
+        assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&took), "{took:?}");
+        assert!(create(&host, &[("many", 1)]).await[0].is_ok());
+        crate::runtime::sleep(Duration::from_secs(60)).await;
+        let files = disk().files();
+        assert!(!files.iter().any(|file| file.contains("/many-")), "{files:?}");
+    });
+}
+
+#[test]
+fn a_topic_whose_deletion_a_crash_met_is_gone_with_all_its_files() {
+    for_each_seed(60, |seed| {
+        let simulation = Simulation::new(seed);
+        let id: Rc<Cell<Option<TopicId>>> = Rc::default();
+        let made = id.clone();
+        simulation.run(async move {
+            let host = harness::start(2).await;
+            made.set(Some(create(&host, &[("gone", 30), ("kept", 3)]).await[0].clone().unwrap()));
+        });
+        simulation.kill();
+        let id = id.get().unwrap();
+        simulation.run(async move { put_folders("gone", id, 30) });
+        simulation.kill();
+        let is_deleted: Rc<Cell<bool>> = Rc::default();
+        let deleted = is_deleted.clone();
+        simulation.run_until(Stop::AfterDiskOperations(150 + seed * 11 % 600), async move {
+            let host = harness::start(2).await;
+            delete(&host, id).await.unwrap();
+            deleted.set(true);
+            crate::runtime::sleep(Duration::from_secs(seed % 3)).await;
+        });
+        if seed % 2 == 0 {
+            simulation.crash()
+        } else {
+            simulation.kill()
+        }
+        simulation.run(async move {
+            let host = harness::start(2).await;
+            if host.shards[0].image().topic("gone").is_some() {
+                assert!(!is_deleted.get(), "it came back");
+                delete(&host, id).await.unwrap();
+            }
+            assert!(create(&host, &[("gone", 2)]).await[0].is_ok());
+            assert_eq!(seen(&host), [("gone".to_string(), 2), ("kept".to_string(), 3)]);
+            crate::runtime::sleep(Duration::from_secs(60)).await;
+            let files = disk().files();
+            assert!(!files.iter().any(|file| file.contains("/gone-")), "{files:?}");
+        });
     });
 }
 

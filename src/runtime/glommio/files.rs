@@ -220,24 +220,40 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
     synced
 }
 
+/// How the names of the files begin that a start tries direct I/O with.
+const PROBE_PREFIX: &str = ".probe-";
+/// Files to try direct I/O with, after which no more folders are looked into.
+const CANDIDATES_MAX: usize = 16;
+
 /// Readies this shard for files under `directory`. glommio finds out how a device polls with the first
 /// file that an executor opens there, and an empty one misleads it: direct reads then fail with EOPNOTSUPP.
+/// A full disk has no room for a file to try it with, but files that are there already.
 ///
 /// # Errors
 /// The directory is not writable, or its file system has no direct I/O.
 pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
-    let path =
-        directory.join(format!(".probe-{}-{}", std::process::id(), glommio::executor().id()));
-    std::fs::write(&path, [0u8; BLOCK_BYTES])?;
-    let probed = async {
-        let file = File::open(&path, FileOptions::default()).await?;
-        let read = file.read_at(0, BLOCK_BYTES).await.map(|_| ());
-        file.close().await?;
-        read
+    let name = format!("{PROBE_PREFIX}{}-{}", std::process::id(), glommio::executor().id());
+    let path = directory.join(name);
+    let probed = match std::fs::write(&path, [0u8; BLOCK_BYTES]) {
+        Ok(()) => read_directly(&path, FileOptions::default()).await,
+        failed => failed,
+    };
+    // Nothing else removes it. It may not even have been made.
+    let removed = std::fs::remove_file(&path);
+    match probed {
+        Err(error) if is_full(&error) => {
+            let directory_shown = directory.display();
+            tracing::warn!(directory = %directory_shown, %error,
+                "no room to try direct I/O with a new file; trying it with what is there");
+            prepare_to_read(directory).await
+        }
+        Ok(()) => removed,
+        failed => failed,
     }
-    .await;
-    std::fs::remove_file(&path)?;
-    probed
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The same for who writes nothing: reads the first file that is not empty.
@@ -245,26 +261,62 @@ pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// The directory cannot be listed, or its file system has no direct I/O.
 pub async fn prepare_to_read(directory: &Path) -> io::Result<()> {
-    let Some(path) = first_file(directory, 2)? else { return Ok(()) };
-    let file = File::open(&path, FileOptions { read_only: true, ..FileOptions::default() }).await?;
-    // What is wrong with its contents is for others to say.
-    drop(file.read_at(0, BLOCK_BYTES).await);
-    file.close().await
-}
-
-fn first_file(directory: &Path, levels: u32) -> io::Result<Option<PathBuf>> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_file() && metadata.len() > 0 {
-            return Ok(Some(entry.path()));
-        }
-        if metadata.is_dir()
-            && levels > 1
-            && let Some(found) = first_file(&entry.path(), levels - 1)?
-        {
-            return Ok(Some(found));
+    let mut found = Vec::new();
+    files_with_bytes(directory, 2, &mut found)?;
+    let options = FileOptions { read_only: true, ..FileOptions::default() };
+    for path in found {
+        match read_directly(&path, options).await {
+            // Gone since it was listed, as what another shard tries, or not ours, or a device's error, which is
+            // for those to tell who need the file.
+            Err(error) if is_of_the_file(&error) => {}
+            other => return other,
         }
     }
-    Ok(None)
+    Ok(())
+}
+
+async fn read_directly(path: &Path, options: FileOptions) -> io::Result<()> {
+    let file = File::open(path, options).await?;
+    let read = file.read_at(0, BLOCK_BYTES).await.map(|_| ());
+    file.close().await?;
+    read
+}
+
+/// Says something of one file, not of the file system.
+fn is_of_the_file(error: &io::Error) -> bool {
+    let is_unreadable = error.raw_os_error() == Some(libc::EIO);
+    is_unreadable
+        || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
+/// Files that are not empty, those of the directory itself first: they stay, while folders may be removed.
+fn files_with_bytes(directory: &Path, levels: u32, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut directories = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(PROBE_PREFIX.as_bytes()) {
+            continue;
+        }
+        let metadata = match entry.metadata() {
+            Err(error) if is_of_the_file(&error) => continue,
+            other => other?,
+        };
+        if metadata.is_file() && metadata.len() > 0 {
+            found.push(entry.path());
+        }
+        if metadata.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    for directory in directories.into_iter().filter(|_| levels > 1) {
+        if found.len() >= CANDIDATES_MAX {
+            break;
+        }
+        match files_with_bytes(&directory, levels - 1, found) {
+            // `lost+found` is root's.
+            Err(error) if is_of_the_file(&error) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{Action, Disk, Outcome};
 use crate::limits::BLOCK_BYTES;
-use crate::runtime::buffer::{BufferSlice, SharedBuffer};
+use crate::runtime::buffer::{AlignedBuffer, BufferSlice, SharedBuffer};
 use crate::runtime::sim::World;
 use crate::runtime::{DirectoryEntry, FileOptions};
 use std::fmt;
@@ -137,7 +137,9 @@ impl Disk {
     fn has_space_for(&self, inode: InodeId, extent: &Extent) -> bool {
         let mut state = self.state.borrow_mut();
         let length = state.contents.file(inode).map_or(0, |file| file.current().length());
-        state.check_space(extent.end().saturating_sub(length)).is_ok()
+        // The rest of its last block is the file's already.
+        let taken = length.next_multiple_of(BLOCK_BYTES as u64);
+        state.check_space(extent.end().saturating_sub(taken)).is_ok()
     }
 }
 
@@ -174,9 +176,40 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
     perform(Action::SyncDirectory(path.to_path_buf()), text(path)).await.map(|_| ())
 }
 
-/// Readies this shard for files under `directory`; here it only looks whether there is one.
+/// Readies this shard for files under `directory` as on a real disk: a file is written and read to see
+/// whether that works, or on a full disk one read that is there.
 pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
-    list_directory(directory).await.map(|_| ())
+    let number = World::current().disk.submitted.get();
+    let path = directory.join(format!(".probe-{number}"));
+    let probed = probe(&path).await;
+    let removed = remove_file(&path).await;
+    match probed {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            prepare_to_read(directory).await
+        }
+        Ok(()) => removed,
+        failed => failed,
+    }
+}
+
+async fn probe(path: &Path) -> io::Result<()> {
+    let file = File::open(path, FileOptions { create_new: true, ..Default::default() }).await?;
+    file.write_at(&AlignedBuffer::padded(&[1]).freeze(), 0).await?;
+    file.read_at(0, BLOCK_BYTES).await.map(|_| ())
+}
+
+async fn prepare_to_read(directory: &Path) -> io::Result<()> {
+    let entries = list_directory(directory).await?;
+    let is_candidate = |entry: &&DirectoryEntry| {
+        !entry.is_directory && entry.length > 0 && !entry.name.starts_with(".probe-")
+    };
+    if let Some(entry) = entries.iter().find(is_candidate) {
+        let options = FileOptions { read_only: true, ..FileOptions::default() };
+        let file = File::open(&directory.join(&entry.name), options).await?;
+        // What is wrong with its contents is for others to say.
+        drop(file.read_at(0, BLOCK_BYTES).await);
+    }
+    Ok(())
 }
 
 /// Held while this process owns a data directory; the end of the process ends it.
