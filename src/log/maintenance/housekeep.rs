@@ -176,6 +176,11 @@ impl Housekeeping {
         self.doomed.clear();
     }
 
+    /// A segment is not complete on disk, and nobody is about to make it so.
+    pub fn fail(&mut self, fault: LogFault) {
+        self.failed = Some(fault);
+    }
+
     /// A segment could not be sealed: the next commit fails with it.
     pub fn has_failed(&self) -> bool {
         self.failed.is_some()

@@ -17,7 +17,7 @@
 use super::scan::{Scan, Window};
 use crate::limits::BLOCK_BYTES;
 use crate::log::config::LogConfig;
-use crate::log::fault::LogFault;
+use crate::log::fault::{FaultKind, LogFault};
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::partition::{Partition, PartitionId, State};
 use crate::log::planted::{self, Bug};
@@ -108,7 +108,13 @@ impl Partition {
             partition.set_stray_aside().await?;
             partition.recover(log_start).await
         };
-        if let Err(fault) = opened.await {
+        let opened = opened.await;
+        if let Ok(Some(full)) = opened {
+            // Readers are served, and whoever writes has it tried again.
+            partition.fail(full);
+            return Ok(partition);
+        }
+        if let Err(fault) = opened {
             if serves_damaged && partition.open_before(&fault, log_start).await {
                 return Ok(partition);
             }
@@ -154,10 +160,13 @@ impl Partition {
         if opened.is_err() && is_first {
             self.return_point();
         }
-        opened?;
+        let full = opened?;
         let mut state = self.state.borrow_mut();
-        self.set_fault(&mut state, None);
         state.generation += 1;
+        if let Some(full) = full {
+            return Err(full);
+        }
+        self.set_fault(&mut state, None);
         tracing::info!(partition = %self.id, "partition is online again");
         drop(state);
         self.watch.wake_all();
@@ -203,7 +212,9 @@ impl Partition {
         Ok(listing)
     }
 
-    async fn recover(self: &Rc<Self>, log_start: Offset) -> Result<(), LogFault> {
+    /// Reads the state from disk. What it gives is a full disk that left no room for what is written beside
+    /// the records: all of them are there and durable, but nothing may be added yet.
+    async fn recover(self: &Rc<Self>, log_start: Offset) -> Result<Option<LogFault>, LogFault> {
         let mut listing = self.take_stock().await?;
         let known = self.known_complete(&listing).await?;
         if listing.segments.is_empty() {
@@ -213,8 +224,9 @@ impl Partition {
                 return Err(LogFault::damage(&self.directory, 0, reason));
             }
             self.adopt(log_start, None)?;
-            return self.forget_later_epochs().await;
+            return self.forget_later_epochs().await.map(|()| None);
         }
+        let mut full = None;
         let mut segments: Vec<Segment> =
             listing.segments.iter().map(|(base, bytes)| Segment::sealed(*base, *bytes)).collect();
         let (from, is_snapshot_too) = (known.next, known.is_snapshot_too);
@@ -223,7 +235,11 @@ impl Partition {
         while let Some((next_base, _)) = listing.segments.get(at + 1).copied() {
             let goes_on =
                 self.scan_rolled(&mut active, &mut scan, next_base, &mut recovery).await?;
-            if !goes_on {
+            if goes_on {
+                let completed = self.complete_rolled(&active, &scan, next_base).await;
+                full = full.or(full_disk_of(completed)?);
+                self.sync_names().await?;
+            } else {
                 self.remove_later(&mut listing, at).await?;
                 segments.truncate(at + 1);
                 break;
@@ -258,7 +274,12 @@ impl Partition {
         }
         file.close().await.map_err(fault)?;
         self.adopt(log_start, Some(Recovered { segments, scan, recovery, clean }))?;
-        self.forget_later_epochs().await
+        if let Some(full) = &full {
+            // What knows of the last sealed segment's producers is not written.
+            self.state.borrow_mut().house.fail(full.clone());
+        }
+        let forgotten = full_disk_of(self.forget_later_epochs().await)?;
+        Ok(full.or(forgotten))
     }
 
     /// What is known to be complete: by the shard's recovery point, or by a snapshot of the partition.
@@ -400,17 +421,27 @@ impl Partition {
         if let Some(max) = segment.max_timestamp {
             Rc::make_mut(segment.index.as_mut().expect("scanned")).seal(max);
         }
-        self.complete_index(segment).await?;
         file.sync().await.map_err(fault)?;
         file.close().await.map_err(fault)?;
+        self.learn_epochs(scan.succession.epochs());
+        Ok(true)
+    }
+
+    /// Writes what a sealed segment has beside its records.
+    async fn complete_rolled(
+        self: &Rc<Self>,
+        segment: &Segment,
+        scan: &Scan,
+        next_base: Offset,
+    ) -> Result<(), LogFault> {
+        self.complete_index(segment).await?;
         // Retention may take the segment next; what it knew of producers stays.
         let snapshot = scan.producers.encode(next_base);
-        self.learn_epochs(scan.succession.epochs());
         self.write_epochs(false).await?;
         self.write_beside(next_base, segment::PRODUCERS_SUFFIX, &snapshot).await?;
         self.sync_names().await?;
         self.drop_old_snapshots(next_base).await;
-        Ok(true)
+        Ok(())
     }
 
     /// Removes what follows the end of a log that was not synced.
@@ -625,5 +656,13 @@ impl Partition {
         self.shard.forget_cached_of(self.number);
         self.shard.note_unsaved(scanned_bytes);
         Ok(())
+    }
+}
+
+/// A disk that is full is no reason not to serve what it holds.
+fn full_disk_of(written: Result<(), LogFault>) -> Result<Option<LogFault>, LogFault> {
+    match written {
+        Err(fault) if fault.kind == FaultKind::StorageFull => Ok(Some(fault)),
+        other => other.map(|()| None),
     }
 }
