@@ -98,8 +98,7 @@ impl Partition {
     // ------------------------------------------------------------ files
 
     fn file_options(durability: Durability) -> FileOptions {
-        let is_synced =
-            durability == Durability::Fsync && !planted::is(Bug::AcknowledgeBeforeSync);
+        let is_synced = durability == Durability::Fsync && !planted::is(Bug::AcknowledgeBeforeSync);
         FileOptions { sync_on_write: is_synced, ..FileOptions::default() }
     }
 

@@ -339,7 +339,8 @@ impl Partition {
         let state = self.state.borrow();
         let is_held = planted::is(Bug::MoveWatermarkEarly)
             && (state.in_flight.is_some() || state.fault.is_some());
-        let is_kept = state.generation == dispatched.generation && state.committed >= dispatched.end;
+        let is_kept =
+            state.generation == dispatched.generation && state.committed >= dispatched.end;
         if is_held || !is_kept {
             if let Some(fault) = self.broken_promise(&state, dispatched) {
                 self.watch.cancel(key);

@@ -39,6 +39,8 @@ pub enum Bug {
     /// The index of a segment is believed whatever it says.
     TrustIndex,
 
+    /// Connections read on, whatever is pending.
+    ForgetPendingBound,
     /// A partition that has moved is opened by the shard beside its own as well.
     OpenMovedTwice,
     /// Partitions are placed anew, and nobody writes down where.
@@ -79,7 +81,8 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a whole broker shows.
-    pub const OF_BROKERS: [Bug; 9] = [
+    pub const OF_BROKERS: [Bug; 10] = [
+        Bug::ForgetPendingBound,
         Bug::OpenMovedTwice,
         Bug::ForgetPlaces,
         Bug::SkipSyncOfMetadata,

@@ -17,7 +17,9 @@ pub use disk::{
     create_directory_all, list_directory, prepare_directory, remove_directory, remove_file, rename,
     sync_directory,
 };
-pub use executor::{Task, sleep, spawn, spawn_background, yield_if_needed, yield_now};
+pub use executor::{
+    Task, on_core, sleep, spawn, spawn_background, stall_core, yield_if_needed, yield_now,
+};
 pub use mesh::{MeshPeer, MeshReceiver, MeshSender, mesh};
 pub use net::{Listener, Network, NetworkOptions, Stream};
 
@@ -126,8 +128,12 @@ impl World {
         self.trace.borrow_mut().record(self.now().0, what, subject, numbers);
     }
 
-    /// Holds up a task that was chosen to run, by chance.
+    /// Holds up a task that was chosen to run: because its core stands still, or by chance.
     fn stalls(&self, task: TaskId) -> bool {
+        if let Some(until) = self.executor.stalled_until(task, self.now()) {
+            self.executor.schedule(until, Event::Resume(task));
+            return true;
+        }
         let stalls = self.schedule.chance(self.stall_probability);
         if stalls {
             let until = self.now() + self.schedule.duration(&self.stall);
