@@ -224,7 +224,8 @@ fn writing_resumes(seed: u64, way: Way) {
         let shard = ShardLog::new(options, Rc::new(Probe::default()));
         shard.load_recovery_points().await.expect("the disk works");
         shard.start_writers();
-        let partition = open(&shard, 0, log_starts.borrow()[0]).await;
+        let [log_start, _] = log_starts.take();
+        let partition = open(&shard, 0, log_start).await;
         let subject = Subject { partition, kept };
         let end = subject.kept.borrow().last_key_value().map_or(0, |(base, _)| base + 1);
         assert!(subject.partition.high_watermark().0 >= end, "acknowledged batches are gone");
