@@ -14,7 +14,8 @@ const VARIABLE_PREFIX: &str = "CORELOG_";
 
 /// Those that are not keys: of the other commands, and what tests and CI pass to each other.
 const VARIABLES_OF_COMMANDS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BOOTSTRAP"];
-const VARIABLES_OF_TESTS: &[&str] = &["CORELOG_SEED", "CORELOG_HISTORIES"];
+const VARIABLES_OF_TESTS: &[&str] =
+    &["CORELOG_SEED", "CORELOG_SEED_FROM", "CORELOG_HISTORIES", "CORELOG_BROKER_HISTORIES"];
 const VARIABLE_PREFIXES_OF_TESTS: &[&str] = &["CORELOG_TEST_", "CORELOG_LAB_", "CORELOG_CI_"];
 
 /// Where a value was written.

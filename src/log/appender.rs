@@ -97,7 +97,8 @@ impl Partition {
     // ------------------------------------------------------------ files
 
     fn file_options(durability: Durability) -> FileOptions {
-        FileOptions { sync_on_write: durability == Durability::Fsync, ..FileOptions::default() }
+        let is_synced = durability == Durability::Fsync && !planted::is(Bug::AcknowledgeBeforeSync);
+        FileOptions { sync_on_write: is_synced, ..FileOptions::default() }
     }
 
     /// The active segment's file, made on first use: an empty partition has none.
@@ -338,9 +339,11 @@ impl Partition {
         let position = written.start.0 / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         let path = self.segment_path(written.segment);
         let buffer = written.buffer.clone();
-        let early = durability == Durability::Memory || planted::is(Bug::AcknowledgeBeforeWrite);
+        let shows_early = planted::is(Bug::MoveWatermarkEarly);
+        let in_memory = durability == Durability::Memory || shows_early;
+        let early = in_memory || planted::is(Bug::AcknowledgeBeforeWrite);
         let later = if early {
-            if durability == Durability::Memory {
+            if in_memory {
                 self.state.borrow_mut().in_flight = Some(written.start);
             }
             self.settle(written);
@@ -352,6 +355,9 @@ impl Partition {
         let result = file.write_at(&buffer, position).await;
         self.shard.probe.commit_duration.record(runtime::now().0.saturating_sub(began.0));
         self.state.borrow_mut().in_flight = None;
+        if shows_early {
+            self.watch.wake_all();
+        }
         result.map_err(|error| LogFault::from_io("write", &path, position, &error))?;
         if let Some(written) = later
             && !self.state.borrow().retired

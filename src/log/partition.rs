@@ -352,7 +352,11 @@ impl Partition {
         context: &Context<'_>,
     ) -> Poll<Result<(), LogFault>> {
         let state = self.state.borrow();
-        if state.generation != dispatched.generation || state.committed < dispatched.end {
+        let is_held = planted::is(Bug::MoveWatermarkEarly)
+            && (state.in_flight.is_some() || state.fault.is_some());
+        let is_kept =
+            state.generation == dispatched.generation && state.committed >= dispatched.end;
+        if is_held || !is_kept {
             if let Some(fault) = self.broken_promise(&state, dispatched) {
                 self.watch.cancel(key);
                 return Poll::Ready(Err(fault));

@@ -6,10 +6,16 @@
 pub enum Bug {
     /// The acknowledgement goes out, and consumers see the batch, before the write has completed.
     AcknowledgeBeforeWrite,
+    /// The acknowledgement waits for the write, and not for the sync that `fsync` promises.
+    AcknowledgeBeforeSync,
+    /// Consumers see a batch before its write has completed; its producer is told afterwards, as it should be.
+    MoveWatermarkEarly,
     /// A new segment's name is not made durable.
     SkipDirectorySync,
     /// Bytes from the disk are taken without looking at their checksum.
     SkipChecksum,
+    /// Recovery takes a header for a batch, though not all was written of what the header says follows.
+    AcceptTornHeader,
     /// Recovery leaves what follows the last whole batch where it is.
     KeepTornTail,
     /// Recovery shows what a killed process wrote before it is durable.
@@ -33,6 +39,8 @@ pub enum Bug {
     /// The index of a segment is believed whatever it says.
     TrustIndex,
 
+    /// Connections read on, whatever is pending.
+    ForgetPendingBound,
     /// A partition that has moved is opened by the shard beside its own as well.
     OpenMovedTwice,
     /// Partitions are placed anew, and nobody writes down where.
@@ -73,7 +81,8 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a whole broker shows.
-    pub const OF_BROKERS: [Bug; 9] = [
+    pub const OF_BROKERS: [Bug; 10] = [
+        Bug::ForgetPendingBound,
         Bug::OpenMovedTwice,
         Bug::ForgetPlaces,
         Bug::SkipSyncOfMetadata,
@@ -97,8 +106,11 @@ impl Bug {
         Bug::TakeStaleCommits,
     ];
 
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 17] = [
         Bug::AcknowledgeBeforeWrite,
+        Bug::AcknowledgeBeforeSync,
+        Bug::MoveWatermarkEarly,
+        Bug::AcceptTornHeader,
         Bug::SkipDirectorySync,
         Bug::SkipChecksum,
         Bug::KeepTornTail,

@@ -7,6 +7,7 @@ use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::log::{LogOptions, ShardLog};
 use crate::probe::Probe;
 use crate::router::Services;
+use crate::runtime::sim::on_core;
 use crate::runtime::{self, ListenOptions, Listener, Stream, create_directory_all};
 use crate::shard::{Shard, mailbox};
 use crate::types::{ShardId, Timestamp};
@@ -82,7 +83,7 @@ impl Host {
         let HostOptions { shards, config, receive_bytes_max, answer_bytes_max, .. } = options;
         let config = Arc::new(config);
         let ends = mailbox::ends(usize::from(shards)).into_iter();
-        let connecting = (0..shards).zip(ends).map(async |(number, end)| {
+        let connect = async |(number, end)| {
             let log = ShardLog::new(
                 LogOptions { shard: number, ..log.clone() },
                 Rc::new(Probe::default()),
@@ -95,14 +96,17 @@ impl Host {
             let shard = Shard::new(ShardId(number), shards, log);
             mailbox::connect(&shard, end).await;
             loaded.map(|()| shard).map_err(|error| error.to_string())
-        });
+        };
+        let connecting =
+            (0..shards).zip(ends).map(|(number, end)| on_core(number, connect((number, end))));
         let all: Result<Vec<Rc<Shard>>, String> = join_all(connecting).await.into_iter().collect();
         let all = all?;
-        Controller::start(&all[0], &config).await.map_err(|error| error.to_string())?;
+        let started = on_core(0, Controller::start(&all[0], &config)).await;
+        started.map_err(|error| error.to_string())?;
         let ports: Vec<u16> = (0..shards).map(|number| address(number.into()).port()).collect();
         let ports = if Endpoints::is_per_core(&config, shards) { &ports[..] } else { &[] };
         let endpoints = Arc::new(Endpoints::new(&config, shards, 9092, ports));
-        let serve = |shard: Rc<Shard>| {
+        let serve = async |shard: Rc<Shard>| {
             let control = ControlPlane::new(shard.clone(), config.clone(), endpoints.clone());
             let sessions =
                 SessionCache::new(config.fetch_sessions_max, 1 << 20, runtime::random_u64);
@@ -123,7 +127,8 @@ impl Host {
             drop(runtime::spawn(server.clone().sweep()));
             server
         };
-        Ok(Host { servers: all.into_iter().map(serve).collect() })
+        let serving = all.into_iter().map(|shard| on_core(shard.id.0, serve(shard)));
+        Ok(Host { servers: join_all(serving).await })
     }
 
     /// Stops as the broker does: what is in flight is answered, files are left complete.

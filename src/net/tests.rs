@@ -4,7 +4,10 @@ use super::harness::{
     Client, Host, HostOptions, fetch_request, partitions_of, produce_request, record_bytes_of,
 };
 use crate::limits::{FRAME_BYTES_MAX, FRAME_STILL_MAX, STILL_MAX_WHEN_SCARCE};
-use crate::runtime::sim::{NetworkOptions, Simulation, SimulationOptions, for_each_seed};
+use crate::log::LogOptions;
+use crate::runtime::sim::{
+    NetworkOptions, Simulation, SimulationOptions, for_each_seed, stall_core,
+};
 use crate::runtime::{now, sleep, timeout};
 use crate::wire::api::FetchRequest;
 use crate::wire::encode_request;
@@ -227,6 +230,31 @@ fn a_client_that_leaves_while_it_waits_for_memory_makes_way() {
             host.produce("t", 0, 1, 900_000).await;
             sleep(SECOND).await;
             assert_eq!(host.servers[0].budget.used(), 0);
+        });
+    });
+}
+
+#[test]
+fn batches_for_a_core_that_stands_still_are_taken_up_to_the_bound_of_the_one_they_come_by() {
+    const BATCHES: usize = 100;
+    for_each_seed(5, |seed| {
+        simulation(seed).run(async {
+            let options = HostOptions { shards: 2, ..HostOptions::default() };
+            let log = LogOptions { pending_bytes_max: 30_000, ..LogOptions::new("/data".into()) };
+            let host = Host::start_with(options, log).await.unwrap();
+            host.create("t", 1, &[]).await;
+            let owner = host.owner("t", 0);
+            let mut client = host.client(1 - owner).await;
+            stall_core(owner as u16, SECOND);
+            let request = encode_request(&produce_request("t", 0, 10_000), 9, 7, None).out;
+            client.send(&request.repeat(BATCHES)).await.unwrap();
+            sleep(SECOND / 2).await;
+            let pending = |shard: usize| host.servers[shard].shard.log.pending_bytes();
+            assert!((30_000..42_000).contains(&pending(1 - owner)), "{}", pending(1 - owner));
+            for _ in 0..BATCHES {
+                client.receive().await.unwrap();
+            }
+            assert_eq!((pending(0), pending(1)), (0, 0));
         });
     });
 }

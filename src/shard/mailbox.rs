@@ -7,6 +7,7 @@
 use super::Shard;
 use super::request::{ShardReply, ShardRequest};
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_MESSAGES_MAX};
+use crate::log::ShardLog;
 use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender, Wakers};
 use crate::types::ShardId;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -69,6 +70,20 @@ impl Outbox {
 struct CallSlot {
     reply: Cell<Option<ShardReply>>,
     waker: RefCell<Option<Waker>>,
+    held: Cell<Option<Held>>,
+}
+
+/// Bytes of a client that another shard was handed: until it answers they count as pending here, where the
+/// connection that they came by reads on or waits, whether or not somebody still waits for the answer.
+struct Held {
+    log: Rc<ShardLog>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.log.remove_pending(self.bytes);
+    }
 }
 
 /// An answer to come. Dropping it forgets the answer, not the request.
@@ -105,6 +120,22 @@ impl Mailbox {
         }
     }
 
+    /// As `call`, with so many bytes that count as pending in this shard's log until the answer is here.
+    pub fn call_holding(
+        &self,
+        target: ShardId,
+        request: ShardRequest,
+        log: &Rc<ShardLog>,
+        bytes: usize,
+    ) -> Call {
+        let call = self.call(target, request);
+        if !self.outboxes[target.index()].closed.get() {
+            log.add_pending(bytes);
+            call.slot.held.set(Some(Held { log: log.clone(), bytes }));
+        }
+        call
+    }
+
     /// Sends a request to another shard; its order among others to that shard is kept.
     pub fn call(&self, target: ShardId, request: ShardRequest) -> Call {
         let slot = Rc::new(CallSlot::default());
@@ -124,6 +155,7 @@ impl Mailbox {
         let slot = self.calls.borrow_mut().remove(&number);
         if let Some(slot) = slot {
             slot.reply.set(Some(reply));
+            drop(slot.held.take());
             let waker = slot.waker.borrow_mut().take();
             if let Some(waker) = waker {
                 waker.wake();

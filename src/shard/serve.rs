@@ -115,7 +115,9 @@ impl Shard {
             return self.append_here(key, batch);
         }
         self.probe.hops.add(1);
-        AppendTicket::Elsewhere(self.mailbox.call(owner, ShardRequest::Append { key, batch }))
+        let bytes = batch.len();
+        let request = ShardRequest::Append { key, batch };
+        AppendTicket::Elsewhere(self.mailbox.call_holding(owner, request, &self.log, bytes))
     }
 
     pub(super) fn append_here(self: &Rc<Self>, key: PartitionKey, batch: Bytes) -> AppendTicket {

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::model::PartitionModel;
 use super::workload::{self, Open};
-use crate::log::ReadError;
+use crate::log::{ReadError, ShardLog};
 use crate::runtime::buffer::BufferSlice;
 use crate::types::{Offset, Timestamp};
 use crate::wire::batch;
@@ -46,6 +46,16 @@ pub async fn after_opening(open: &Open, dice: &Dice) {
         }
     }
     look_up_times(open, dice).await;
+}
+
+/// At any moment: what a shard caches is within its bound, and what is pending within it but for what producers
+/// had begun to send, each of them without looking again.
+pub fn memory(shard: &ShardLog, producers: usize, batches_each: usize) {
+    let (cached, most) = (shard.cached_bytes(), shard.options.tail_cache_bytes);
+    assert!(cached <= most, "{cached} bytes are cached where {most} are allowed");
+    let slack = producers * batches_each * BATCH_BYTES_MAX as usize;
+    let (pending, most) = (shard.pending_bytes(), shard.options.pending_bytes_max + slack);
+    assert!(pending <= most, "{pending} bytes are pending where {most} are allowed");
 }
 
 /// After a clean stop next to nothing is scanned: from the index's last entry, if recovery points are lost.

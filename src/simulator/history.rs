@@ -3,6 +3,7 @@
 use super::check;
 use super::dice::Dice;
 use super::model::{End, PartitionModel};
+use super::strain::Strain;
 use super::trouble::{Measure, Trouble};
 use super::workload::{self, Open, Producer, Subject};
 use crate::log::{LogConfig, LogOptions, Partition, PartitionId, ShardLog};
@@ -82,6 +83,7 @@ enum Theme {
 struct History {
     theme: Theme,
     dice: Dice,
+    strain: Option<Strain>,
     simulation: Simulation,
     options: LogOptions,
     subjects: Vec<Rc<Subject>>,
@@ -132,6 +134,7 @@ impl History {
             writers: 1 + dice.below(3) as usize,
             files_open_max: dice.pick(&[1, 2, 4, 64]),
             tail_cache_bytes: dice.pick(&[4096, 20_000, 1 << 20]),
+            pending_bytes_max: if seed.is_multiple_of(2) { 30_000 } else { 1 << 20 },
             sealed_indexes_max: dice.pick(&[1, 4]),
             commit_bytes_max: dice.pick(&[4096, 12_288, 65_536]),
             recovery_scan_bytes_max: dice.pick(&[8192, 100_000, 100_000, 1 << 30]),
@@ -155,6 +158,7 @@ impl History {
         History {
             theme,
             dice,
+            strain: Strain::plan(seed),
             simulation,
             options,
             subjects,
@@ -309,7 +313,12 @@ impl History {
         let consuming = futures_util::future::join_all(consuming);
         let rounds = 1 + dice.below(if self.theme == Theme::Changes { 10 } else { 4 });
         let operating = workload::operate(&opens, dice, rounds, frees);
-        futures_util::future::join3(producing, consuming, operating).await;
+        let straining = async {
+            if let Some(strain) = &self.strain {
+                strain.work(1).await;
+            }
+        };
+        futures_util::future::join4(producing, consuming, operating, straining).await;
         self.wind_up(&shard, &opens, life, number).await;
     }
 

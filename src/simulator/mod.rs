@@ -8,7 +8,8 @@
 //! - `broker`: the same for whole brokers, driven by clients over the network
 //! - `history`: the plan of a history and its drive
 //! - `workload`: who works on the log; `check`: what must hold after it was opened
-//! - `model`: what was promised; `trouble`: what goes wrong with the disk
+//! - `model`: what was promised; `trouble`: what goes wrong with the disk; `strain`: what is slow
+//! - `full_disk`: a disk that is full, and room that is made by deleting
 //! - `damaged`: recovery of arbitrary bytes, for fuzzing
 //! - `repaired`: what is said of damage, served before it, and made of it by repairs
 
@@ -17,10 +18,13 @@ mod broker;
 mod check;
 pub mod damaged;
 mod dice;
+#[cfg(test)]
+mod full_disk;
 mod history;
 mod model;
 #[cfg(test)]
 mod repaired;
+mod strain;
 mod trouble;
 mod workload;
 

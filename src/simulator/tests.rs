@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::planted::{Bug, plant};
-use crate::runtime::sim::for_each_seed;
+use crate::runtime::sim::{for_each_seed, seeds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,7 @@ fn check_share(share: u64) {
             tally.add(&run_history(seed));
         }
     });
-    eprintln!("{tally:?}");
+    eprintln!("seeds {:?}, share {share} of {SHARES}: {tally:?}", seeds(histories()));
 }
 
 #[test]

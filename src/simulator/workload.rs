@@ -1,6 +1,7 @@
 //! Who works on the log in one life of the process: producers with retries, consumers, an operator. Each
 //! tells the model what it did and was told, and holds what it reads against it.
 
+use super::check;
 use super::dice::Dice;
 use super::model::{PartitionModel, Sent};
 use crate::limits::BATCH_HEADER_BYTES;
@@ -23,7 +24,10 @@ use std::time::Duration;
 /// Sizes of values: within a block, about one, several, and more than one commit.
 const VALUE_BYTES: [usize; 10] = [1, 30, 30, 300, 300, 1200, 3900, 4030, 9000, 20_000];
 /// Batches that a producer has in flight at most, as the clients of Kafka have.
-const IN_FLIGHT_MAX: usize = 5;
+pub const IN_FLIGHT_MAX: usize = 5;
+
+/// Producers of a history: one or two partitions', and one more perhaps.
+const PRODUCERS_MAX: usize = 3;
 
 /// A partition in a history, in whatever life.
 pub struct Subject {
@@ -184,6 +188,7 @@ impl Producer {
                 return false;
             }
             open.subject.model.borrow_mut().acknowledged(sent.id);
+            check::memory(&open.shard, PRODUCERS_MAX, IN_FLIGHT_MAX);
             tell(|| format!("{}: batch {} is acknowledged", open.partition.id, sent.id));
             self.unresolved.pop_front();
             self.resolved.push_back(sent);
@@ -410,6 +415,7 @@ pub async fn consume(open: &Open, dice: &Dice, rounds: u64) {
     let mut next = open.partition.log_start();
     for _ in 0..rounds {
         let high_watermark = open.partition.high_watermark();
+        check::memory(&open.shard, PRODUCERS_MAX, IN_FLIGHT_MAX);
         if dice.percent(40) {
             let span = high_watermark - open.partition.log_start() + 3;
             let offset = open.partition.log_start().advanced_by(dice.within(-1..span));

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -94,6 +94,8 @@ struct Body {
     future: Option<Pin<Box<dyn Future<Output = ()>>>>,
     waker: Arc<TaskWaker>,
     cancelled: bool,
+    /// Of the simulated host: its spawner's.
+    core: Option<u16>,
 }
 
 #[derive(Default)]
@@ -132,9 +134,38 @@ pub(super) struct Executor {
     ready: Arc<Mutex<Ready>>,
     events: RefCell<BTreeMap<EventKey, Event>>,
     events_scheduled: Cell<u64>,
+    /// That of what is being polled.
+    core: Cell<Option<u16>>,
+    /// Cores that stand still, and until when.
+    stalled: RefCell<BTreeMap<u16, Instant>>,
 }
 
 impl Executor {
+    /// Has `work` done on a core: what it spawns stays there.
+    fn as_core<T>(&self, core: Option<u16>, work: impl FnOnce() -> T) -> T {
+        let before = self.core.replace(core);
+        let done = work();
+        self.core.set(before);
+        done
+    }
+
+    pub fn stall(&self, core: u16, until: Instant) {
+        let mut stalled = self.stalled.borrow_mut();
+        let end = stalled.entry(core).or_insert(until);
+        *end = until.max(*end);
+    }
+
+    /// Until when the core of a task stands still.
+    pub fn stalled_until(&self, task: TaskId, now: Instant) -> Option<Instant> {
+        let mut stalled = self.stalled.borrow_mut();
+        if stalled.is_empty() {
+            return None;
+        }
+        stalled.retain(|_, until| *until > now);
+        let core = self.slots.borrow_mut().body(task)?.core?;
+        stalled.get(&core).copied()
+    }
+
     pub fn spawn(&self, class: Class, future: Pin<Box<dyn Future<Output = ()>>>) -> TaskId {
         let mut slots = self.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or_else(|| {
@@ -146,7 +177,8 @@ impl Executor {
         let task = (u64::from(slot.generation) << 32) | u64::from(index);
         let waker = self.waker(task, class);
         waker.wake_by_ref();
-        slot.body = Some(Body { future: Some(future), waker, cancelled: false });
+        let core = self.core.get();
+        slot.body = Some(Body { future: Some(future), waker, cancelled: false, core });
         task
     }
 
@@ -189,7 +221,7 @@ impl Executor {
     }
 
     pub fn poll(&self, task: TaskId) {
-        let (mut future, waker) = {
+        let (mut future, waker, core) = {
             let mut slots = self.slots.borrow_mut();
             let Some(body) = slots.body(task) else { return };
             if body.cancelled {
@@ -199,9 +231,10 @@ impl Executor {
                 return;
             }
             let Some(future) = body.future.take() else { return };
-            (future, body.waker.for_poll())
+            (future, body.waker.for_poll(), body.core)
         };
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let mut context = Context::from_waker(&waker);
+        match self.as_core(core, || future.as_mut().poll(&mut context)) {
             Poll::Pending => {
                 if let Some(body) = self.slots.borrow_mut().body(task) {
                     body.future = Some(future);
@@ -249,6 +282,7 @@ impl Executor {
             }
         }
         *lock(&self.ready) = Ready::default();
+        self.stalled.borrow_mut().clear();
         let events = self.events.take();
         drop(events);
     }
@@ -336,6 +370,23 @@ fn spawn_class<T: 'static>(class: Class, future: impl Future<Output = T> + 'stat
         ending.0.borrow_mut().value = Some(value);
     };
     Task { task: World::current().executor.spawn(class, Box::pin(body)), outcome }
+}
+
+/// Runs `future`, and what it spawns, on one of the host's cores. (What is spawned elsewhere is on none.)
+pub async fn on_core<T>(core: u16, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let poll = || future.as_mut().poll(cx);
+        World::current().executor.as_core(Some(core), poll)
+    })
+    .await
+}
+
+/// Has a core stand still: nothing that was spawned on it runs meanwhile; the disk and the network go on.
+pub fn stall_core(core: u16, duration: Duration) {
+    let world = World::current();
+    world.record("core stalls", "".into(), [u64::from(core), duration.as_micros() as u64]);
+    world.executor.stall(core, world.now() + duration);
 }
 
 /// Lets others run.

@@ -17,7 +17,9 @@ pub use disk::{
     create_directory_all, list_directory, prepare_directory, remove_directory, remove_file, rename,
     sync_directory,
 };
-pub use executor::{Task, sleep, spawn, spawn_background, yield_if_needed, yield_now};
+pub use executor::{
+    Task, on_core, sleep, spawn, spawn_background, stall_core, yield_if_needed, yield_now,
+};
 pub use mesh::{MeshPeer, MeshReceiver, MeshSender, mesh};
 pub use net::{Listener, Network, NetworkOptions, Stream};
 
@@ -126,8 +128,12 @@ impl World {
         self.trace.borrow_mut().record(self.now().0, what, subject, numbers);
     }
 
-    /// Holds up a task that was chosen to run, by chance.
+    /// Holds up a task that was chosen to run: because its core stands still, or by chance.
     fn stalls(&self, task: TaskId) -> bool {
+        if let Some(until) = self.executor.stalled_until(task, self.now()) {
+            self.executor.schedule(until, Event::Resume(task));
+            return true;
+        }
         let stalls = self.schedule.chance(self.stall_probability);
         if stalls {
             let until = self.now() + self.schedule.duration(&self.stall);
@@ -400,7 +406,21 @@ pub fn note(line: &str) {
     World::current().record("note", line.into(), [0, 0]);
 }
 
-/// Checks a property for seeds 0, 1, 2 ... or, to replay a failure, for the one in `CORELOG_SEED`.
+/// So many seeds: from 0 on, or from `CORELOG_SEED_FROM`, so that another long run tries others; or, to replay a
+/// failure, the one in `CORELOG_SEED`.
+///
+/// # Panics
+/// When a variable is no number.
+pub fn seeds(count: u64) -> Range<u64> {
+    let number = |name: &str| {
+        let set = std::env::var(name).ok();
+        set.map(|seed| seed.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let from = number("CORELOG_SEED_FROM").unwrap_or(0);
+    number("CORELOG_SEED").map_or(from..from + count, |seed| seed..seed + 1)
+}
+
+/// Checks a property for each of `seeds`.
 pub fn for_each_seed(count: u64, mut check: impl FnMut(u64)) {
     struct Replay(u64);
     impl Drop for Replay {
@@ -410,9 +430,7 @@ pub fn for_each_seed(count: u64, mut check: impl FnMut(u64)) {
             }
         }
     }
-    let one = std::env::var("CORELOG_SEED").ok();
-    let one = one.map(|seed| seed.parse::<u64>().expect("CORELOG_SEED is a number"));
-    for seed in one.map_or(0..count, |seed| seed..seed + 1) {
+    for seed in seeds(count) {
         let _replay = Replay(seed);
         check(seed);
     }

@@ -251,3 +251,39 @@ fn a_task_is_held_up_now_and_then_while_others_go_on() {
         assert!(longest > MS / 4, "{longest:?}");
     });
 }
+
+#[test]
+fn a_core_that_stalls_runs_nothing_meanwhile_and_the_others_go_on() {
+    for_each_seed(50, |seed| {
+        let ran = Rc::new(RefCell::new([Vec::new(), Vec::new()]));
+        let log = Rc::clone(&ran);
+        Simulation::new(seed).run(async move {
+            let work = |core: u16| {
+                let log = Rc::clone(&log);
+                on_core(core, async move {
+                    // What is spawned by what was spawned there is there, too.
+                    spawn(async move {
+                        drop(spawn(async move {
+                            loop {
+                                log.borrow_mut()[usize::from(core)].push(now());
+                                sleep(MS / 2).await;
+                            }
+                        }));
+                    })
+                    .await;
+                })
+            };
+            work(0).await;
+            work(1).await;
+            sleep(3 * MS).await;
+            let from = now();
+            stall_core(1, 20 * MS);
+            sleep(40 * MS).await;
+            let [others, stalled] = log.take();
+            let within = |at: &&Instant| **at > from && **at < from + 20 * MS;
+            assert_eq!(stalled.iter().filter(within).count(), 0);
+            assert!(others.iter().filter(within).count() > 20);
+            assert!(stalled.iter().any(|at| *at >= from + 20 * MS), "it goes on afterwards");
+        });
+    });
+}

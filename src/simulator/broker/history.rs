@@ -15,6 +15,7 @@ use crate::net::harness::{Host, HostOptions};
 use crate::runtime::sim::{self, DiskOptions, NetworkOptions, Simulation, SimulationOptions, Stop};
 use crate::runtime::{self, Instant};
 use crate::simulator::dice::Dice;
+use crate::simulator::strain::Strain;
 use crate::simulator::trouble::{Measure, Trouble};
 use crate::types::Durability;
 use futures_util::future::join_all;
@@ -65,6 +66,11 @@ struct History {
     complete: Rc<Cell<bool>>,
     /// The disk fails in some lives.
     is_troubled: bool,
+    strain: Option<Strain>,
+    /// What the next start may read again, but for what was in flight; none when nobody knows.
+    scan_bytes_max: Cell<Option<u64>>,
+    /// All partitions were opened in this life.
+    is_all_open: Cell<bool>,
     moves: bool,
     breaks: bool,
     rots: bool,
@@ -110,7 +116,8 @@ impl History {
             ..Default::default()
         };
         let simulation = Simulation::with_options(seed, options);
-        let log = LogOptions {
+        let strain = Strain::plan(seed);
+        let mut log = LogOptions {
             writers: 1 + dice.below(3) as usize,
             files_open_max: dice.pick(&[1, 2, 4, 64]),
             tail_cache_bytes: dice.pick(&[4096, 20_000, 1 << 20]),
@@ -124,11 +131,15 @@ impl History {
             free_piece_bytes: 8 * 1024,
             ..LogOptions::new("/data".into())
         };
+        if strain.is_some() {
+            log.pending_bytes_max = 30_000;
+        }
         let names = &NAMES[..1 + dice.below(3) as usize];
         let habits = names.iter().map(|name| (name.to_string(), habits(&dice, is_troubled)));
         let world = World::new(Model::new(habits.collect::<Vec<_>>().into_iter()));
         let producers = 1 + dice.below(3);
-        let producers = (0..producers).map(|_| Rc::new(Producer::new(dice.fork()))).collect();
+        let producers =
+            (0..producers).map(|_| Rc::new(Producer::new(dice.fork(), strain.is_some()))).collect();
         let groups = Groups::plan(seed, is_troubled);
         set_copy_bytes_min(groups.as_ref().map(|groups| groups.plan.copy_bytes_min));
         History {
@@ -141,6 +152,9 @@ impl History {
             groups,
             complete: Rc::new(Cell::new(true)),
             is_troubled,
+            strain,
+            scan_bytes_max: Cell::new(Some(0)),
+            is_all_open: Cell::new(false),
             moves: dice.percent(70),
             breaks: dice.percent(40),
             rots: dice.percent(10),
@@ -221,6 +235,7 @@ impl History {
         } else {
             self.simulation.kill()
         }
+        self.bound_the_next_scan(life, is_complete);
         let mut tally = self.world.tally.borrow_mut();
         tally.lives += 1;
         tally.stops += u64::from(is_complete);
@@ -302,7 +317,13 @@ impl History {
             }
         }
         let operating = self.operate(&host, life);
-        futures_util::future::join(join_all(clients), operating).await;
+        let straining = async {
+            if let Some(strain) = &self.strain {
+                strain.work(life.shards).await;
+            }
+        };
+        let scanning = self.check_scanned(&host);
+        futures_util::future::join4(join_all(clients), operating, straining, scanning).await;
         let stopping = self.world.now.get().stopping;
         if !stopping {
             if let Some(groups) = &groups {
@@ -317,6 +338,38 @@ impl History {
             self.stop(&host).await;
         }
         drop(watch);
+    }
+
+    /// Once all is open: a start after a crash reads no more again than docs/DURABILITY.md says.
+    async fn check_scanned(&self, host: &Host) {
+        for server in &host.servers {
+            server.shard.opened_all().await;
+        }
+        if self.world.now.get().stopping {
+            return;
+        }
+        let scanned = host::scanned_bytes(host);
+        if let Some(most) = self.scan_bytes_max.get() {
+            assert!(scanned <= most, "{scanned} bytes are read again where {most} are allowed");
+        }
+        tell(|| format!("all is open, {scanned} bytes were read again"));
+        self.is_all_open.set(true);
+    }
+
+    /// What the next start may read again: the bound of each core, and what was in flight when it was reached. What a
+    /// life did not come to open is read by the next. No bound holds where the disk fails or rots, or without syncs.
+    fn bound_the_next_scan(&self, life: Life, is_complete: bool) {
+        let is_strict =
+            self.world.model.borrow().names.values().all(|name| name.habits.is_strict());
+        let cores = u64::from(life.shards);
+        let in_flight = host::PRODUCING_CONNECTIONS_MAX * host::REQUEST_BYTES_MAX;
+        let in_flight = cores * self.log.pending_bytes_max as u64 + in_flight as u64;
+        let before =
+            if self.is_all_open.replace(false) { Some(0) } else { self.scan_bytes_max.get() };
+        let written = if is_complete { 0 } else { cores * self.log.recovery_scan_bytes_max };
+        let is_bounded = is_strict && !self.is_troubled && !self.rots;
+        let most = before.filter(|_| is_bounded).map(|before| before + written + in_flight);
+        self.scan_bytes_max.set(most);
     }
 
     /// Looks what is there, before anything is asked for. False when nobody answers.
@@ -383,7 +436,7 @@ impl History {
         tell(|| "the broker is stopped".to_string());
         self.world.now.set(Now { stopping: true, ..now });
         host.stop(Duration::from_millis(self.dice.pick(&[0, 5, 5000]))).await;
-        host::check_stopped(host, !now.faults);
+        host::check_stopped(host, !now.faults).await;
         self.complete.set(true);
     }
 }
@@ -393,6 +446,7 @@ async fn watch_places(host: Rc<Host>, for_long: bool) {
     let mut pause = Duration::from_micros(700);
     loop {
         host::check_places(&host);
+        host::check_memory(&host);
         runtime::sleep(pause).await;
         if for_long {
             pause = (pause + pause / 50).min(Duration::from_millis(30));

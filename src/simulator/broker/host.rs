@@ -12,6 +12,13 @@ use std::time::Duration;
 const FILES_BESIDE: usize = 1;
 /// Of the groups of a history on one shard: a few members, and two topics' offsets each.
 const GROUPS_BYTES_HERE_MAX: usize = 256 << 10;
+/// Each producer has one, and may have left another with requests that came before.
+pub const PRODUCING_CONNECTIONS_MAX: usize = 6;
+/// Of a request's records.
+pub const REQUEST_BYTES_MAX: usize = 19_000;
+/// How long an answer takes from one shard to another, in virtual time: a core may stand still for two seconds, and
+/// then again.
+const ANSWERS_AFTER_MAX: Duration = Duration::from_secs(5);
 /// How long what is in flight may take to end, in virtual time.
 const QUIET_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -25,6 +32,26 @@ pub fn check_places(host: &Host) {
             assert!(names.insert((id.topic.clone(), id.index)), "{id} is open under two ids");
         }
     }
+}
+
+/// At any moment: what a shard caches is within its bound, and what is pending on it within what all shards
+/// allow, since connections of others hand it theirs; and each connection that looked takes one request on.
+pub fn check_memory(host: &Host) {
+    for server in &host.servers {
+        let (log, id) = (&server.shard.log, server.shard.id);
+        let (cached, most) = (log.cached_bytes(), log.options.tail_cache_bytes);
+        assert!(cached <= most, "{cached} bytes are cached on shard {id}, allowed are {most}");
+        let slack = PRODUCING_CONNECTIONS_MAX * REQUEST_BYTES_MAX;
+        let most = host.servers.len() * log.options.pending_bytes_max + slack;
+        let pending = log.pending_bytes();
+        assert!(pending <= most, "{pending} bytes are pending on shard {id}, allowed are {most}");
+    }
+}
+
+/// Bytes that this start read again, of all partitions that are open.
+pub fn scanned_bytes(host: &Host) -> u64 {
+    let partitions = host.servers.iter().flat_map(|server| server.shard.partitions());
+    partitions.map(|partition| partition.recovery().scanned_bytes).sum()
 }
 
 /// When no topic is being changed: every shard sees the same, and each partition is open on its shard and
@@ -98,7 +125,13 @@ pub async fn check_quiet(host: &Host, files_max: usize) {
 }
 
 /// After a clean stop.
-pub fn check_stopped(host: &Host, is_complete: bool) {
+pub async fn check_stopped(host: &Host, is_complete: bool) {
+    // The answers to batches that were handed to other shards are on their way.
+    let until = runtime::now() + ANSWERS_AFTER_MAX;
+    let is_pending = || host.servers.iter().any(|server| server.shard.log.pending_bytes() > 0);
+    while is_pending() && runtime::now() < until {
+        runtime::sleep(Duration::from_micros(20)).await;
+    }
     for server in &host.servers {
         let pending = server.shard.log.pending_bytes();
         assert_eq!(pending, 0, "bytes are pending after a stop");

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Batches that a producer has in flight at most, as the clients of Kafka have: so many are known again.
 const IN_FLIGHT_MAX: usize = 5;
+/// Those that a producer has in flight which does not wait, as Kafka's clients have without idempotence.
+const FLOOD: usize = 40;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// A full disk is tried again after a second.
 const TRY_AGAIN: Duration = Duration::from_millis(400);
@@ -45,6 +47,8 @@ struct State {
 /// A client that goes on where it was, in whatever life of the broker.
 pub struct Producer {
     is_idempotent: bool,
+    /// It sends as fast as it can.
+    floods: bool,
     version: i16,
     dice: Dice,
     state: RefCell<State>,
@@ -66,16 +70,18 @@ enum Next {
 }
 
 impl Producer {
-    pub fn new(dice: Dice) -> Producer {
+    pub fn new(dice: Dice, may_flood: bool) -> Producer {
         let version = dice.pick(&[3, 9, 11, 12, 13, 13, 13]);
         let is_idempotent = dice.percent(65);
-        Producer { is_idempotent, version, dice, state: RefCell::default() }
+        let floods = may_flood && !is_idempotent;
+        Producer { is_idempotent, floods, version, dice, state: RefCell::default() }
     }
 
     /// A life's work.
     pub async fn work(self: Rc<Self>, world: Rc<World>, batches: u64) {
         let mut link = Link::new(&world, &self.dice);
-        let (mut left, mut failures) = (batches, 0);
+        let flood = if self.floods { FLOOD } else { 0 };
+        let (mut left, mut failures) = (batches + flood as u64, 0);
         while failures < 4 && (left > 0 || self.has_unresolved()) {
             pause(&self.dice).await;
             if self.is_idempotent && !self.identify(&mut link).await {
@@ -85,7 +91,7 @@ impl Producer {
             if !self.take_a_partition(&world) {
                 return;
             }
-            let wanted = 1 + self.dice.below(IN_FLIGHT_MAX as u64) as usize;
+            let wanted = flood.max(1 + self.dice.below(IN_FLIGHT_MAX as u64) as usize);
             let more = wanted.saturating_sub(self.unresolved()).min(left as usize);
             (0..more).for_each(|_| self.compose(&world));
             left -= more as u64;

@@ -1,7 +1,7 @@
 use super::history::run_history;
 use super::world::Tally;
 use crate::log::planted::{Bug, plant};
-use crate::runtime::sim::for_each_seed;
+use crate::runtime::sim::{for_each_seed, seeds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
@@ -34,7 +34,7 @@ fn check_share(share: u64) {
             tally.add(&run_history(seed).0);
         }
     });
-    eprintln!("{tally:?}");
+    eprintln!("seeds {:?}, share {share} of {SHARES}: {tally:?}", seeds(histories()));
 }
 
 #[test]
