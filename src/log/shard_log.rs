@@ -155,6 +155,7 @@ impl ShardLog {
             let shard = self.clone();
             drop(runtime::spawn(async move {
                 loop {
+                    shard.bounded().await;
                     let partition = shard.next_dirty(writer).await;
                     partition.commit_next().await;
                 }
@@ -342,16 +343,32 @@ impl ShardLog {
     /// connection does before it reads on.
     pub async fn pending_below_limit(&self) {
         poll_fn(|context| {
-            let is_bounded = self.is_unbounded.get()
-                || self.unsaved_bytes.get() <= self.options.recovery_scan_bytes_max;
             let is_below = self.pending_bytes.get() <= self.options.pending_bytes_max;
-            if (is_below && is_bounded) || planted::is(Bug::ForgetPendingBound) {
+            if (is_below && self.is_bounded()) || planted::is(Bug::ForgetPendingBound) {
                 return Poll::Ready(());
             }
             self.relieved.register(context);
             Poll::Pending
         })
         .await;
+    }
+
+    /// Waits until a start after a crash would not read more than the allowed bytes again: what a writer does
+    /// before a commit, because batches come from other shards, too.
+    async fn bounded(&self) {
+        poll_fn(|context| {
+            if self.is_bounded() {
+                return Poll::Ready(());
+            }
+            self.relieved.register(context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn is_bounded(&self) -> bool {
+        let unsaved = self.unsaved_bytes.get();
+        unsaved <= self.options.recovery_scan_bytes_max || self.is_unbounded.get()
     }
 
     /// Accounts for what a partition cached, and evicts the shard's oldest chunks when the budget is

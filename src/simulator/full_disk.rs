@@ -234,13 +234,11 @@ fn writing_resumes(seed: u64, way: Way) {
 }
 
 #[test]
-#[ignore = "needs the lead's change"]
 fn a_full_disk_is_written_to_again_once_records_were_deleted() {
     for_each_seed(100, |seed| writing_resumes(seed, Way::DeleteRecords));
 }
 
 #[test]
-#[ignore = "needs the lead's change"]
 fn a_full_disk_is_written_to_again_once_retention_made_room() {
     for_each_seed(100, |seed| writing_resumes(seed, Way::Retention));
 }
