@@ -51,9 +51,6 @@ pub enum Bug {
     SkipSyncOfFoundMetadata,
     /// A partition's open files are known by its name, and kept when it is deleted.
     ReuseFileIdentity,
-    /// The folder of a deleted topic is taken for that of a new one of its name, and a start does not see to it that
-    /// its removal lasts.
-    KeepStrayFolder,
     /// Batches that wait for a partition to be opened are appended newest first.
     TurnEarlyAppends,
     /// Producer ids that were given out are not written down.
@@ -81,14 +78,13 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a whole broker shows.
-    pub const OF_BROKERS: [Bug; 10] = [
+    pub const OF_BROKERS: [Bug; 9] = [
         Bug::ForgetPendingBound,
         Bug::OpenMovedTwice,
         Bug::ForgetPlaces,
         Bug::SkipSyncOfMetadata,
         Bug::SkipSyncOfFoundMetadata,
         Bug::ReuseFileIdentity,
-        Bug::KeepStrayFolder,
         Bug::TurnEarlyAppends,
         Bug::ForgetProducerIds,
         Bug::ForgetLogStart,

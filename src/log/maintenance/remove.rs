@@ -5,7 +5,6 @@
 
 use crate::log::fault::LogFault;
 use crate::log::partition::Partition;
-use crate::log::planted::{self, Bug};
 use crate::log::segment;
 use crate::log::shard_log::ShardLog;
 use crate::log::small_file;
@@ -85,7 +84,6 @@ impl Partition {
     pub(super) async fn set_stray_aside(&self) -> Result<(), LogFault> {
         let fault = |error| LogFault::from_io("read", &self.directory, 0, &error);
         if self.is_stray().await?
-            && !planted::is(Bug::KeepStrayFolder)
             && let Some(kept) = rename_away(&self.directory, STRAY_SUFFIX).await.map_err(fault)?
         {
             let parent = self.directory.parent().unwrap_or(&self.directory);
@@ -194,9 +192,7 @@ impl ShardLog {
     pub async fn free_left_behind(&self) -> io::Result<()> {
         let directory = &self.options.data_directory;
         // What is freed must not come back under its old name.
-        if !planted::is(Bug::KeepStrayFolder) {
-            runtime::sync_directory(directory).await?;
-        }
+        runtime::sync_directory(directory).await?;
         for entry in runtime::list_directory(directory).await? {
             if entry.is_directory && entry.name.ends_with(DELETED_SUFFIX) {
                 self.free_directory_later(directory.join(&entry.name));

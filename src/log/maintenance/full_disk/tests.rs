@@ -76,11 +76,9 @@ async fn online(partition: &Rc<Partition>) {
     }
 }
 
-fn within_seconds<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Output = T> {
-    async move {
-        let done = runtime::timeout(Duration::from_secs(seconds), work).await;
-        done.expect("it takes too long")
-    }
+async fn within_seconds<T>(seconds: u64, work: impl Future<Output = T>) -> T {
+    let done = runtime::timeout(Duration::from_secs(seconds), work).await;
+    done.expect("it takes too long")
 }
 
 #[test]

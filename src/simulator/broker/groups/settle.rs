@@ -5,7 +5,7 @@ use super::Groups;
 use super::member::Mood;
 use super::model::{Kind, Place};
 use super::seat::{Seat, is_passing};
-use crate::runtime;
+use crate::runtime::{self, Instant};
 use crate::simulator::broker::world::{World, tell};
 use crate::wire::api::consumer_group_describe::ConsumerGroupDescribeRequest;
 use crate::wire::api::describe_groups::DescribeGroupsRequest;
@@ -20,6 +20,8 @@ use std::time::Duration;
 /// between two targets of a consumer group.
 const STABLE_AFTER_MAX: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(60);
+/// Of members of the classic protocol.
+const CLASSIC_SESSION_MAX: Duration = Duration::from_millis(900);
 const AGAIN_MAX: u64 = 20;
 
 /// A group as it is described: its state, its members, and for KIP-848 its epochs.
@@ -83,26 +85,13 @@ pub async fn settle(groups: &Rc<Groups>, world: &Rc<World>) {
     for name in names.iter().filter(|name| groups.kind(name) != Kind::Simple) {
         seats.push(Seat::new(groups, world, name, groups.dice.fork()));
     }
-    let mut stable = BTreeMap::new();
-    for seat in &mut seats {
-        loop {
-            let found = look(groups, seat).await;
-            if let Ok(found) = found {
-                stable.insert(seat.group.clone(), found);
-                break;
-            }
-            let name = &seat.group;
-            assert!(
-                runtime::now() < until,
-                "{name} does not become stable: {}",
-                found.unwrap_err()
-            );
-            if world.now.get().stopping {
-                return;
-            }
-            runtime::sleep(LOOK_AGAIN).await;
-        }
+    // A member may look as if it were there whose connection was cut before, and whose session ends yet: what is
+    // stable after that stays so.
+    if stable_groups(groups, world, &mut seats, until).await.is_none() {
+        return;
     }
+    runtime::sleep(groups.plan.modern_session.max(CLASSIC_SESSION_MAX)).await;
+    let Some(stable) = stable_groups(groups, world, &mut seats, until).await else { return };
     runtime::sleep(groups.plan.modern_session.min(Duration::from_millis(400))).await;
     for seat in &mut seats {
         let mut found = look(groups, seat).await;
@@ -120,6 +109,32 @@ pub async fn settle(groups: &Rc<Groups>, world: &Rc<World>) {
     world.tally.borrow_mut().groups_settled += seats.len() as u64;
     is_over.set(true);
     join_all(tasks).await;
+}
+
+/// Each group as it is once it is stable; `None` when the history ends before.
+async fn stable_groups(
+    groups: &Rc<Groups>,
+    world: &Rc<World>,
+    seats: &mut [Seat],
+    until: Instant,
+) -> Option<BTreeMap<String, Stable>> {
+    let mut stable = BTreeMap::new();
+    for seat in seats {
+        loop {
+            let found = look(groups, seat).await;
+            if let Ok(found) = found {
+                stable.insert(seat.group.clone(), found);
+                break;
+            }
+            let (name, why) = (&seat.group, found.unwrap_err());
+            assert!(runtime::now() < until, "{name} does not become stable: {why}");
+            if world.now.get().stopping {
+                return None;
+            }
+            runtime::sleep(LOOK_AGAIN).await;
+        }
+    }
+    Some(stable)
 }
 
 type Stable = (Described, BTreeMap<String, (i32, BTreeSet<Place>)>);
