@@ -61,8 +61,11 @@ pub fn raise_stop_signal() {
 
 // ---------------------------------------------------------------- the host
 
-/// How long a port may be in use before it counts as somebody's.
-const PORT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a port may be in use before it counts as somebody's. A second was too short once in 223 kills on a
+/// machine whose processors and disk were all busy.
+const PORT_WAIT_MAX: Duration = Duration::from_secs(5);
+/// After so long it is said what is waited for.
+const PORT_WAIT_SILENT: Duration = Duration::from_millis(500);
 
 /// A port held for this process, so that its shards can share it and nobody else has it.
 #[derive(Debug)]
@@ -79,10 +82,18 @@ impl PortReservation {
     /// # Errors
     /// `AddrInUse`, or as bind(2).
     pub fn acquire(address: SocketAddr) -> io::Result<PortReservation> {
-        let deadline = now() + PORT_WAIT_MAX;
+        let began = now();
+        let mut is_told = false;
         loop {
             match PortReservation::try_acquire(address) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && now().since(began) < PORT_WAIT_MAX =>
+                {
+                    if !is_told && now().since(began) > PORT_WAIT_SILENT {
+                        is_told = true;
+                        tracing::info!(%address, "the port is in use; waiting for it to become free");
+                    }
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 other => return other,
