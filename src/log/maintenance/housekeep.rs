@@ -306,7 +306,11 @@ impl Partition {
 
     async fn seal(self: &Rc<Self>, sealing: Sealing) {
         let base = sealing.segment.base;
-        let outcome = self.make_complete(sealing).await;
+        let mut outcome = self.make_complete(sealing).await;
+        if outcome.is_err() {
+            // What is left of them may end before the segment does, and the one in memory does not stay for ever.
+            outcome = self.remove_indexes(base).await.and(outcome);
+        }
         let mut state = self.state.borrow_mut();
         state.house.sealing = None;
         state.house.changed.wake_all();

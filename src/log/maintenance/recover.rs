@@ -237,7 +237,11 @@ impl Partition {
                 self.scan_rolled(&mut active, &mut scan, next_base, &mut recovery).await?;
             if goes_on {
                 let completed = self.complete_rolled(&active, &scan, next_base).await;
-                full = full.or(full_disk_of(completed)?);
+                if let Some(fault) = full_disk_of(completed)? {
+                    // What is left of them may end before the segment does.
+                    self.remove_indexes(active.base).await?;
+                    full = full.or(Some(fault));
+                }
                 self.sync_names().await?;
             } else {
                 self.remove_later(&mut listing, at).await?;

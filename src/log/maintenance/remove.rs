@@ -50,14 +50,20 @@ impl Partition {
         if let Some(error) = renamed.err().filter(is_there) {
             return Err(LogFault::from_io("rename", &log, 0, &error));
         }
+        self.remove_indexes(base).await?;
+        self.sync_names().await?;
+        self.shard.free_file_later(deleted);
+        Ok(())
+    }
+
+    /// Removes a segment's indexes, as far as they are there. Who needs them makes them anew.
+    pub(super) async fn remove_indexes(&self, base: Offset) -> Result<(), LogFault> {
         for suffix in segment::INDEX_SUFFIXES {
             let path = segment::file_path(&self.directory, base, suffix);
             if let Some(error) = runtime::remove_file(&path).await.err().filter(is_there) {
                 return Err(LogFault::from_io("remove", &path, 0, &error));
             }
         }
-        self.sync_names().await?;
-        self.shard.free_file_later(deleted);
         Ok(())
     }
 
