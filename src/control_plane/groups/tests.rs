@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod gone_topics;
+mod listing;
 mod offline;
 mod reading;
 mod settings;
