@@ -1,5 +1,6 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
+mod expiration;
 mod full_disk;
 mod gone_topics;
 mod listing;
