@@ -7,6 +7,7 @@ mod listing;
 mod offline;
 mod reading;
 mod settings;
+mod upgrade;
 
 use super::route::OFFSETS_TOPIC;
 use crate::config::Config;

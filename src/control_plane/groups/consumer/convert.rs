@@ -21,18 +21,20 @@ use std::collections::HashSet;
 impl ConsumerGroup {
     /// The group that takes a classic one's place when somebody joins it by ConsumerGroupHeartbeat. Its members
     /// keep what they have, and learn by their next Heartbeat that they are to join again. The classic group is
-    /// to be forgotten; its tombstone is stored.
+    /// to be forgotten; its tombstone is stored. `may_join` says whether the group would let in who joins.
     ///
     /// # Errors
     /// GROUP_ID_NOT_FOUND, and nothing has changed: the members are no consumers, too many, or have an assignor
-    /// that keeps data in its assignments.
+    /// that keeps data in its assignments. What `may_join` says, and nothing has changed.
     pub fn from_classic(
         classic: &mut ClassicGroup,
+        may_join: &dyn Fn(&ConsumerGroup, &Turn) -> Result<(), Refusal>,
         topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> Result<ConsumerGroup, Refusal> {
         let mut group = ConsumerGroup::new(classic.id().clone());
         if classic.can_be_deleted() {
+            may_join(&group, turn)?;
             classic.delete(turn);
             return Ok(group);
         }
@@ -76,7 +78,14 @@ impl ConsumerGroup {
             }
             members.push((member.id.clone(), Member { said, holding }));
         }
+        let mut converted = group.clone();
+        for (id, member) in &members {
+            converted.replay(ConsumerChange::Member(id.clone(), Some(member.said.clone())));
+        }
+        may_join(&converted, turn)?;
         let epoch = classic.generation();
+        // Members were on their way to another generation: they have to come again if this group ends.
+        group.soft.rebalances = classic.state() != classic::State::Stable;
         classic.convert_away(turn);
         group.take_over(members, epoch, topics, turn);
         tracing::info!(group = %group.group, "the classic group became a consumer group");
@@ -110,6 +119,11 @@ impl ConsumerGroup {
             self.change(ConsumerChange::Current(id.clone(), Some(value)), turn);
             self.restart_session(&id, turn);
         }
+    }
+
+    /// Should the group become a classic one again, its members are to join anew.
+    pub fn rebalance_when_classic(&mut self) {
+        self.soft.rebalances = true;
     }
 
     /// Whether all who are left speak the classic protocol: the group is to become a classic one.

@@ -88,6 +88,13 @@ pub(super) enum Found {
     Replaces(Str),
 }
 
+/// A member that may be in the group, as it was and as it says that it is.
+struct Admission {
+    found: Found,
+    before: Member,
+    said: ConsumerGroupMemberMetadataValue,
+}
+
 /// What a request changed of a subscription.
 #[derive(Default)]
 pub(super) struct Changed {
@@ -198,15 +205,8 @@ impl ConsumerGroup {
             true => new_member_id(turn),
             false => request.member_id.detached(),
         };
-        self.check_room(&id, turn)?;
-        let found = self.find(request, &id)?;
-        let before = match &found {
-            Found::Known => self.members[&id].clone(),
-            Found::New => Member::default(),
-            Found::Replaces(other) => self.members[other].clone(),
-        };
-        let said = updated(&before.said, request, caller);
-        self.check_subscription(&before, &said, topics)?;
+        let Admission { found, before, said } =
+            self.admission(request, &id, caller, topics, turn)?;
         let said_owned = request.topic_partitions.as_deref();
         if before.holding.state == MemberState::Unknown
             && said_owned.is_none_or(|it| !it.is_empty())
@@ -241,6 +241,40 @@ impl ConsumerGroup {
             member_id: Some(id),
             ..Default::default()
         })
+    }
+
+    /// Whether `heartbeat` would let somebody join. Nothing changes.
+    ///
+    /// # Errors
+    /// What it would answer.
+    pub fn check_join(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &Caller,
+        topics: &dyn TopicView,
+        turn: &Turn,
+    ) -> Result<(), Refusal> {
+        self.admission(request, &request.member_id, caller, topics, turn).map(drop)
+    }
+
+    fn admission(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        id: &Str,
+        caller: &Caller,
+        topics: &dyn TopicView,
+        turn: &Turn,
+    ) -> Result<Admission, Refusal> {
+        self.check_room(id, turn)?;
+        let found = self.find(request, id)?;
+        let before = match &found {
+            Found::Known => self.members[id].clone(),
+            Found::New => Member::default(),
+            Found::Replaces(other) => self.members[other].clone(),
+        };
+        let said = updated(&before.said, request, caller);
+        self.check_subscription(&before, &said, topics)?;
+        Ok(Admission { found, before, said })
     }
 
     pub(super) fn check_room(&self, id: &Str, turn: &Turn) -> Result<(), Refusal> {
