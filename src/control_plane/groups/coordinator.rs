@@ -268,6 +268,8 @@ impl Coordinator {
         probe.offsets_committed.add(counts.offsets_committed);
         probe.offsets_expired.add(counts.offsets_expired);
         probe.offsets_deleted.add(counts.offsets_deleted);
+        probe.group_topics_left_out.add(counts.topics_left_out);
+        probe.group_assignments_withheld.add(counts.assignments_withheld);
     }
 
     /// Shows the groups as they are now, to somebody who only reads; `None` while they are not served.

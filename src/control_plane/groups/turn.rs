@@ -92,6 +92,10 @@ pub struct Counts {
     pub offsets_committed: u64,
     pub offsets_expired: u64,
     pub offsets_deleted: u64,
+    /// Of what regular expressions match.
+    pub topics_left_out: u64,
+    /// Assignments that would be too large.
+    pub assignments_withheld: u64,
 }
 
 /// What a state machine is given, and what it leaves behind.

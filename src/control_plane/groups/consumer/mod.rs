@@ -37,6 +37,7 @@ pub use topics::{TopicView, compile};
 
 use super::record::GroupRecord;
 use super::turn::{Timer, Turn};
+use crate::runtime::Instant;
 use crate::types::{Timestamp, TopicId};
 use crate::wire::Str;
 use crate::wire::consumer_group::{
@@ -101,6 +102,9 @@ struct Soft {
     searched: Option<(u64, Timestamp)>,
     /// When the group becomes a classic one, its members are to join again.
     rebalances: bool,
+    /// When it was warned that topics are not assigned: some that regular expressions match, or new partitions.
+    left_out_warned: Option<Instant>,
+    withheld_warned: Option<Instant>,
 }
 
 impl ConsumerGroup {

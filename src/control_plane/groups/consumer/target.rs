@@ -9,6 +9,7 @@ use crate::control_plane::groups::turn::Turn;
 use crate::limits::{
     GROUP_ASSIGNED_PARTITION_BYTES, GROUP_ASSIGNED_TOPIC_BYTES, GROUP_ASSIGNMENT_BYTES_MAX,
 };
+use crate::runtime::Instant;
 use crate::types::{Timestamp, TopicId};
 use crate::wire::consumer_group::{
     ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 /// Topics that came since are looked for no sooner than this after the last time, as in Kafka.
 const REGEX_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+/// What goes on at each heartbeat is warned of this often, for each group.
+const WARN_EVERY: Duration = Duration::from_mins(10);
 
 impl ConsumerGroup {
     /// Searches the topics for the group's regular expressions, when one is new, or topics may be. Whether what
@@ -51,7 +55,9 @@ impl ConsumerGroup {
             self.soft.searched = Some((topics.version(), turn.wall));
         }
         let mut changed = false;
-        for (regex, matching) in resolve(wanted.iter(), topics) {
+        let (found, left_out) = resolve(wanted.iter(), topics);
+        self.note_left_out(left_out, turn);
+        for (regex, matching) in found {
             if self.regexes.get(&regex).is_some_and(|known| known.topics == matching) {
                 continue;
             }
@@ -64,6 +70,17 @@ impl ConsumerGroup {
             changed = true;
         }
         changed
+    }
+
+    fn note_left_out(&mut self, left_out: u64, turn: &mut Turn) {
+        turn.counts.topics_left_out += left_out;
+        if left_out > 0 && is_due(&mut self.soft.left_out_warned, turn.now) {
+            tracing::warn!(
+                group = %self.group,
+                topics = left_out,
+                "regular expressions of the group match too many topics: some are not assigned"
+            );
+        }
     }
 
     pub(super) fn drop_unused_regexes(&mut self, turn: &mut Turn) {
@@ -111,10 +128,13 @@ impl ConsumerGroup {
         }
         let facts = self.subscribed_facts(topics);
         if assigned_bytes(facts.values().copied()) > GROUP_ASSIGNMENT_BYTES_MAX {
-            tracing::warn!(
-                group = %self.group,
-                "topics of the group have too many partitions: assignments stay as they are"
-            );
+            turn.counts.assignments_withheld += 1;
+            if is_due(&mut self.soft.withheld_warned, turn.now) {
+                tracing::warn!(
+                    group = %self.group,
+                    "topics of the group have too many partitions: assignments stay as they are"
+                );
+            }
             return;
         }
         for (id, target) in self.compute_target(&facts) {
@@ -194,6 +214,15 @@ impl ConsumerGroup {
 fn assigned_bytes(facts: impl Iterator<Item = (TopicId, usize)>) -> usize {
     let of = |(_, count)| GROUP_ASSIGNED_TOPIC_BYTES + count * GROUP_ASSIGNED_PARTITION_BYTES;
     facts.map(of).sum()
+}
+
+/// Whether it is time to warn once more, which is noted.
+fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = last.is_none_or(|at| now.since(at) >= WARN_EVERY);
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
 }
 
 fn age(at: Timestamp, now: Timestamp) -> Duration {

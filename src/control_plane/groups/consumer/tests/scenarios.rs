@@ -534,3 +534,50 @@ fn records_of_kafka_before_4_3_do_not_say_since_when() {
     let holding = Holding::from_value(&value);
     assert_eq!(holding.epoch_of(TopicId([1; 16]), 3), Some(6));
 }
+
+#[test]
+fn topics_that_are_too_many_for_an_expression_are_counted_and_warned_of_now_and_then() {
+    let mut bench = Bench::new();
+    let name = |number: usize| format!("a{number:0>239}");
+    let fitting = crate::limits::GROUP_REGEX_TOPICS_BYTES_MAX / name(0).len();
+    for number in 0..fitting {
+        bench.topics.set(&name(number), 1);
+    }
+    let mut client = Client { regex: Some("a.*".to_string()), ..Client::new("m1", &[]) };
+    client.beat(&mut bench);
+    let found = |bench: &Bench| bench.group.regexes["a.*"].topics.len();
+    assert_eq!((found(&bench), bench.counts.topics_left_out), (fitting, 0));
+    bench.topics.set(&name(fitting), 1);
+    bench.topics.set("b", 1);
+    let mut warned = BTreeSet::new();
+    for _ in 0..20 {
+        bench.pass(30 * SECOND);
+        client.beat(&mut bench);
+        warned.insert(bench.group.soft.left_out_warned);
+        // Something is new, so that topics are searched.
+        bench.topics.set("c", 1);
+    }
+    assert_eq!((found(&bench), bench.counts.topics_left_out), (fitting, 20));
+    assert_eq!(warned.len(), 1, "once in ten minutes");
+    bench.pass(30 * SECOND);
+    client.beat(&mut bench);
+    warned.insert(bench.group.soft.left_out_warned);
+    assert_eq!(warned.len(), 2);
+}
+
+#[test]
+fn topics_that_grew_too_large_keep_their_assignment_which_is_counted_and_warned_of_now_and_then() {
+    let mut bench = Bench::with_topic("a", 4);
+    let mut client = Client::new("m1", &["a"]);
+    client.beat(&mut bench);
+    assert_eq!((client.owned.len(), bench.counts.assignments_withheld), (4, 0));
+    bench.topics.set("a", 130_000);
+    let mut warned = BTreeSet::new();
+    for _ in 0..20 {
+        bench.pass(30 * SECOND);
+        client.beat(&mut bench);
+        warned.insert(bench.group.soft.withheld_warned);
+    }
+    assert_eq!((client.owned.len(), bench.counts.assignments_withheld), (4, 20));
+    assert_eq!(warned.len(), 1, "once in ten minutes");
+}
