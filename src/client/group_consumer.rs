@@ -373,10 +373,7 @@ impl GroupConsumer {
     }
 
     /// Begins to read partitions where the group left them.
-    async fn begin(
-        &mut self,
-        added: BTreeMap<TopicPartition, TopicId>,
-    ) -> Result<(), ClientError> {
+    async fn begin(&mut self, added: BTreeMap<TopicPartition, TopicId>) -> Result<(), ClientError> {
         let ids: BTreeMap<Str, TopicId> =
             added.iter().map(|(at, id)| (at.topic.clone(), *id)).collect();
         let added: Vec<TopicPartition> = added.into_keys().collect();
