@@ -4,7 +4,7 @@ use super::classic::{self, ClassicGroup};
 use super::consumer::{self, ConsumerGroup, Refusal, TopicView};
 use super::group::Group;
 use super::state::Groups;
-use super::turn::Turn;
+use super::turn::{GroupConfig, Turn};
 use crate::limits::{GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
 use crate::runtime::Filler;
 use crate::wire::api::consumer_group_describe::DescribedConsumerGroup;
@@ -57,7 +57,7 @@ impl Groups {
         topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> ConsumerGroupHeartbeatResponse {
-        if let Some(refusal) = consumer::refuse(request, version) {
+        if let Some(refusal) = consumer::refuse(request, version, turn.config) {
             return refusal;
         }
         let (name, caller) = (request.group_id.detached(), client.into());
@@ -133,9 +133,14 @@ impl Groups {
         self.count_members(name);
     }
 
-    pub fn describe_consumer(&self, name: &Str, topics: &dyn TopicView) -> DescribedConsumerGroup {
+    pub fn describe_consumer(
+        &self,
+        name: &Str,
+        topics: &dyn TopicView,
+        config: &GroupConfig,
+    ) -> DescribedConsumerGroup {
         let text = match self.entry(name).map(|entry| &entry.group) {
-            Some(Group::Consumer(group)) => return group.describe(topics),
+            Some(Group::Consumer(group)) => return group.describe(topics, config),
             Some(Group::Classic(_)) => format!("Group {name} is not a consumer group."),
             None => format!("Group {name} not found."),
         };

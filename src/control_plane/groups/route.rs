@@ -135,10 +135,12 @@ fn group_config(config: &Config) -> GroupConfig {
             most: groups.consumer_assignment_interval_ms_max,
         },
         consumer_members_max: groups.consumer_members_max,
+        consumer_assignors: groups.consumer_assignors.clone(),
+        consumer_migration_policy: groups.consumer_migration_policy,
+        consumer_regex_refresh_interval: groups.consumer_regex_refresh_interval_ms,
         offset_metadata_bytes_max: groups.offset_metadata_bytes_max,
         offsets_retention: groups.offsets_retention_ms,
         offsets_retention_check: groups.offsets_retention_check_ms,
-        ..GroupConfig::default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! From a classic group to a consumer group and back (KIP-848's online migration, "bidirectional").
+//! From a classic group to a consumer group and back (KIP-848's online migration), as far as the broker's
+//! policy allows.
 
 use super::classic_member::{assignment_bytes, read_assignment};
 use super::member::{Assignment, Holding, Member, MemberState, Owned, write_target};
@@ -24,8 +25,8 @@ impl ConsumerGroup {
     /// to be forgotten; its tombstone is stored. `may_join` says whether the group would let in who joins.
     ///
     /// # Errors
-    /// GROUP_ID_NOT_FOUND, and nothing has changed: the members are no consumers, too many, or have an assignor
-    /// that keeps data in its assignments. What `may_join` says, and nothing has changed.
+    /// GROUP_ID_NOT_FOUND, and nothing has changed: groups are not upgraded, or the members are no consumers, too
+    /// many, or have an assignor that keeps data in its assignments. What `may_join` says, and nothing has changed.
     pub fn from_classic(
         classic: &mut ClassicGroup,
         may_join: &dyn Fn(&ConsumerGroup, &Turn) -> Result<(), Refusal>,
@@ -48,6 +49,9 @@ impl ConsumerGroup {
                 ),
             )
         };
+        if !turn.config.consumer_migration_policy.upgrades() {
+            return Err(refuse("online upgrade is disabled"));
+        }
         if !classic.uses_consumer_protocol() {
             return Err(refuse("the group does not use the consumer embedded protocol"));
         }
@@ -131,6 +135,7 @@ impl ConsumerGroup {
         let count = self.members.len();
         count > 0
             && self.follows.classic_members == count
+            && turn.config.consumer_migration_policy.downgrades()
             && count <= turn.config.members_max
             // A classic group is one record. One that is too large stays as it is.
             && self.members.values().map(classic_bytes).sum::<usize>() <= GROUP_VALUE_BYTES_MAX

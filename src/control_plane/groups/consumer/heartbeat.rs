@@ -4,8 +4,8 @@ use super::member::{Holding, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member, MemberStat
 use super::reconcile::Reconciliation;
 use super::record::ConsumerChange;
 use super::topics::compile;
-use super::{ConsumerGroup, Refusal, TopicView, assign, rebalance_timeout, sort_topics};
-use crate::control_plane::groups::turn::{Timer, Turn};
+use super::{ConsumerGroup, Refusal, TopicView, rebalance_timeout, sort_topics};
+use crate::control_plane::groups::turn::{GroupConfig, Timer, Turn};
 use crate::limits::GROUP_MEMBER_BYTES_MAX;
 use crate::log::planted::{self, Bug};
 use crate::types::TopicId;
@@ -25,8 +25,10 @@ pub struct Caller {
 pub fn refuse(
     request: &ConsumerGroupHeartbeatRequest,
     version: i16,
+    config: &GroupConfig,
 ) -> Option<ConsumerGroupHeartbeatResponse> {
-    check(request, version).err().map(Refusal::heartbeat_response)
+    let checked = check(request, version).and_then(|()| check_assignor(request, config));
+    checked.err().map(Refusal::heartbeat_response)
 }
 
 fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Refusal> {
@@ -67,14 +69,22 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Re
         ..LEAVE_STATIC_EPOCH => return invalid("MemberEpoch is invalid."),
         _ => {}
     }
+    Ok(())
+}
+
+fn check_assignor(
+    request: &ConsumerGroupHeartbeatRequest,
+    config: &GroupConfig,
+) -> Result<(), Refusal> {
+    let supported: Vec<&str> = config.consumer_assignors.iter().map(|one| one.name()).collect();
     match &request.server_assignor {
-        Some(name) if !assign::ASSIGNORS.contains(&name.as_str()) => Err(Refusal::new(
-            ErrorCode::UnsupportedAssignor,
-            format!(
-                "ServerAssignor {name} is not supported. Supported assignors: {}.",
-                assign::ASSIGNORS.join(", ")
-            ),
-        )),
+        Some(name) if !supported.contains(&name.as_str()) => {
+            let supported = supported.join(", ");
+            let message = format!(
+                "ServerAssignor {name} is not supported. Supported assignors: {supported}."
+            );
+            Err(Refusal::new(ErrorCode::UnsupportedAssignor, message))
+        }
         _ => Ok(()),
     }
 }

@@ -49,9 +49,6 @@ use record::{ConsumerChange, ConsumerRecord};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// The assignor of a group whose members do not ask for one: the first of group.consumer.assignors.
-pub const DEFAULT_ASSIGNOR: &str = assign::UNIFORM;
-
 /// What topics a regular expression matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedRegex {

@@ -1,11 +1,12 @@
 //! The group's epoch, and the target assignment that goes with it.
 
 use super::assign::{self, Subscriber};
-use super::member::{Assignment, write_target};
+use super::member::{Assignment, Member, write_target};
 use super::record::ConsumerChange;
 use super::topics::{metadata_hash, resolve};
-use super::{ConsumerGroup, DEFAULT_ASSIGNOR, Refusal, ResolvedRegex, TopicView};
-use crate::control_plane::groups::turn::Turn;
+use super::{ConsumerGroup, Refusal, ResolvedRegex, TopicView};
+use crate::config::Assignor;
+use crate::control_plane::groups::turn::{GroupConfig, Turn};
 use crate::limits::{
     GROUP_ASSIGNED_PARTITION_BYTES, GROUP_ASSIGNED_TOPIC_BYTES, GROUP_ASSIGNMENT_BYTES_MAX,
 };
@@ -137,7 +138,7 @@ impl ConsumerGroup {
             }
             return;
         }
-        for (id, target) in self.compute_target(&facts) {
+        for (id, target) in self.compute_target(&facts, turn.config) {
             if self.targets.get(&id) != Some(&target) {
                 self.change(ConsumerChange::Target(id, Some(write_target(&target))), turn);
             }
@@ -150,7 +151,11 @@ impl ConsumerGroup {
         turn.counts.assignments_consumer += 1;
     }
 
-    fn compute_target(&self, facts: &BTreeMap<Str, (TopicId, usize)>) -> Vec<(Str, Assignment)> {
+    fn compute_target(
+        &self,
+        facts: &BTreeMap<Str, (TopicId, usize)>,
+        config: &GroupConfig,
+    ) -> Vec<(Str, Assignment)> {
         let nothing = Assignment::new();
         let subscribers: Vec<Subscriber> = self
             .members
@@ -168,20 +173,31 @@ impl ConsumerGroup {
             })
             .collect();
         let counts = facts.values().copied().collect();
-        let targets = match self.preferred_assignor() {
-            assign::RANGE => assign::range(&subscribers, &counts),
-            _ => assign::uniform(&subscribers, &counts),
+        let targets = match self.preferred_assignor(config) {
+            Assignor::Range => assign::range(&subscribers, &counts),
+            Assignor::Uniform => assign::uniform(&subscribers, &counts),
         };
         self.members.keys().cloned().zip(targets).collect()
     }
 
-    /// The assignor that most members ask for.
-    pub(super) fn preferred_assignor(&self) -> &str {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in self.members.values().filter_map(|it| it.said.server_assignor.as_ref()) {
-            *votes.entry(name.as_str()).or_default() += 1;
+    /// The assignor that most members ask for, of those that there are: members may have joined when there were
+    /// others. Else the first.
+    pub(super) fn preferred_assignor(&self, config: &GroupConfig) -> Assignor {
+        let votes = |assignor: Assignor| {
+            let asks = |member: &&Member| {
+                member.said.server_assignor.as_ref().is_some_and(|name| *name == assignor.name())
+            };
+            self.members.values().filter(asks).count()
+        };
+        let mut best: Option<(Assignor, usize)> = None;
+        for assignor in config.consumer_assignors.iter().copied() {
+            let count = votes(assignor);
+            // Where as many ask for each, the first is it.
+            if best.is_none_or(|(_, most)| count > most) {
+                best = Some((assignor, count));
+            }
         }
-        votes.into_iter().max_by_key(|(_, count)| *count).map_or(DEFAULT_ASSIGNOR, |(name, _)| name)
+        best.map_or(Assignor::Uniform, |(assignor, _)| assignor)
     }
 
     /// Refuses a subscription with which the group could not be assigned.

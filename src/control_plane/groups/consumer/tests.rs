@@ -160,7 +160,7 @@ impl Bench {
             client_id: Str::from_static("client"),
             client_host: Str::from_static("/127.0.0.1"),
         };
-        refuse(request, 1).unwrap_or_else(|| {
+        refuse(request, 1, &self.config).unwrap_or_else(|| {
             self.turn(|group, topics, turn| group.heartbeat(request, &caller, topics, turn))
         })
     }

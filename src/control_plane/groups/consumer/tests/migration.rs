@@ -213,7 +213,8 @@ fn upgraded() -> (Bench, [ClassicClient; 2]) {
     let mut bench = Bench::with_topic("a", 6);
     let (mut classic, clients) = classic_group(&mut bench);
     bench.turn(|group, topics, turn| {
-        *group = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("consumers");
+        *group =
+            ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("consumers");
     });
     (bench, clients)
 }
@@ -233,7 +234,7 @@ fn classic_members_keep_what_they_have_and_share_it_with_who_joins() {
     let mut new = Client::new("m1", &["a"]);
     let joined = new.beat(&mut bench);
     assert_eq!((joined.member_epoch, new.owned.len()), (5, 0));
-    assert_eq!(bench.group.describe(&bench.topics).members[0].member_type, 0);
+    assert_eq!(bench.group.describe(&bench.topics, &bench.config).members[0].member_type, 0);
     for client in &clients {
         assert_eq!(client.heartbeat(&mut bench), ErrorCode::RebalanceInProgress);
     }
@@ -447,7 +448,8 @@ fn an_empty_classic_group_makes_way() {
     let mut bench = Bench::with_topic("a", 2);
     let group = classic_turn(&mut bench, |topics, turn| {
         let mut classic = ClassicGroup::new(Str::from_static("g"), turn.wall);
-        let group = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("empty");
+        let group =
+            ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("empty");
         let stored = std::mem::take(&mut turn.records);
         assert_eq!(stored, [GroupRecord::Classic(Str::from_static("g"), None)]);
         group
@@ -478,4 +480,42 @@ fn members_that_were_rebalancing_join_again_when_the_group_is_classic_once_more(
         let state = if is_stable { "Stable" } else { "PreparingRebalance" };
         assert_eq!(classic.expect("classic").state_name(), state);
     }
+}
+
+#[test]
+fn groups_change_their_kind_as_the_policy_says() {
+    use crate::config::MigrationPolicy::{self, *};
+    let upgrades = |policy: MigrationPolicy| {
+        let mut bench = Bench::with_topic("a", 6);
+        bench.config.consumer_migration_policy = policy;
+        let (mut classic, _) = classic_group(&mut bench);
+        let refused = classic_turn(&mut bench, |topics, turn| {
+            let refused = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).err();
+            turn.records.clear();
+            refused
+        });
+        assert!(refused.iter().all(|refusal| refusal.code == ErrorCode::GroupIdNotFound));
+        // One without members makes way whatever the policy is.
+        let mut empty = ClassicGroup::new(Str::from_static("g"), Timestamp(0));
+        let made = classic_turn(&mut bench, |topics, turn| {
+            let made = ConsumerGroup::from_classic(&mut empty, &anybody, topics, turn);
+            turn.records.clear();
+            made
+        });
+        assert!(made.is_ok());
+        refused.is_none()
+    };
+    let downgrades = |policy: MigrationPolicy| {
+        let (mut bench, _) = upgraded();
+        bench.config.consumer_migration_policy = policy;
+        let (topics, mut group) = (bench.topics.clone(), bench.group.clone());
+        classic_turn(&mut bench, |_, turn| {
+            let classic = group.to_classic(&topics, turn);
+            turn.records.clear();
+            classic.is_some()
+        })
+    };
+    let allowed = [Bidirectional, Upgrade, Downgrade, Disabled]
+        .map(|policy| (upgrades(policy), downgrades(policy)));
+    assert_eq!(allowed, [(true, true), (true, false), (false, true), (false, false)]);
 }
