@@ -5,7 +5,7 @@ use crate::runtime::now;
 use std::cell::RefCell;
 
 #[test]
-fn offsets_expire_beside_commits_that_never_pause_and_do_not_wait_for_them() {
+fn commits_are_answered_while_offsets_expire() {
     const MANY: usize = 1000;
     let check = Duration::from_mins(30);
     Simulation::new(6).run(async {
@@ -27,8 +27,7 @@ fn offsets_expire_beside_commits_that_never_pause_and_do_not_wait_for_them() {
         };
         sleep((began + check).since(now())).await;
         assert_eq!(groups_left(&host), MANY);
-        // How many groups were left when each of these commits was answered. While one is stored another is
-        // always asked for.
+        // How many groups were left when each of these commits was answered.
         let seen: Rc<RefCell<Vec<usize>>> = Rc::default();
         let committing = ["one", "two", "three"].map(|group| {
             let (host, seen) = (host.clone(), seen.clone());
@@ -42,6 +41,7 @@ fn offsets_expire_beside_commits_that_never_pause_and_do_not_wait_for_them() {
         futures_util::future::join_all(committing).await;
         assert_eq!(names(&host).await, ["one", "three", "two"]);
         let between = seen.borrow().iter().filter(|left| (4..MANY).contains(*left)).count();
-        assert!(between > 0, "all were answered before or after");
+        // One of each of the three may have been answered before, and looked late.
+        assert!(between > 3, "{between}: the others were answered before or after");
     });
 }
