@@ -14,7 +14,7 @@ pub use load::{ConfigError, Effective, Loader, Source};
 
 use crate::limits;
 use crate::types::Durability;
-use form::{Form, auto, bytes, count, cpus, duration, one_of, switch, text, unlimited};
+use form::{Form, auto, bytes, count, cpus, duration, one_of, some_of, switch, text, unlimited};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -332,6 +332,19 @@ table! {
 
     /// Members of a consumer group at most (group.consumer.max.size); one more is GROUP_MAX_SIZE_REACHED.
     consumer_members_max: usize = i32::MAX as usize, count(1, i32::MAX as usize);
+
+    /// What assigns partitions to the members of a consumer group, as they choose: uniform, range, or both,
+    /// separated by a comma. The first is that of members that do not choose (group.consumer.assignors).
+    consumer_assignors: Vec<Assignor> = vec![Assignor::Uniform, Assignor::Range], some_of(Assignor::ALL);
+
+    /// Which groups with members change their kind when somebody of the other protocol joins or leaves: upgrade,
+    /// from classic to consumer; downgrade, from consumer to classic; bidirectional, both; disabled, none
+    /// (group.consumer.migration.policy).
+    consumer_migration_policy: MigrationPolicy = MigrationPolicy::Bidirectional, one_of(MigrationPolicy::ALL);
+
+    /// How often the topics that a regular expression matches are looked for at least
+    /// (group.consumer.regex.refresh.interval.ms).
+    consumer_regex_refresh_interval_ms: Duration = Duration::from_mins(10), duration(10_000, i32::MAX as u64);
 }
 
 table! {
@@ -357,6 +370,62 @@ pub enum Endpoints {
 impl Endpoints {
     const ALL: &'static [(&'static str, Endpoints)] =
         &[("per-core", Endpoints::PerCore), ("shared", Endpoints::Shared)];
+}
+
+/// What says who of a consumer group has which partitions, by Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    Uniform,
+    Range,
+}
+
+impl Assignor {
+    const ALL: &'static [(&'static str, Assignor)] =
+        &[("uniform", Assignor::Uniform), ("range", Assignor::Range)];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Assignor::Uniform => "uniform",
+            Assignor::Range => "range",
+        }
+    }
+}
+
+/// Which groups change their kind while they have members (KIP-848), by Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    Bidirectional,
+    Upgrade,
+    Downgrade,
+    Disabled,
+}
+
+impl MigrationPolicy {
+    const ALL: &'static [(&'static str, MigrationPolicy)] = &[
+        ("bidirectional", MigrationPolicy::Bidirectional),
+        ("upgrade", MigrationPolicy::Upgrade),
+        ("downgrade", MigrationPolicy::Downgrade),
+        ("disabled", MigrationPolicy::Disabled),
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            MigrationPolicy::Bidirectional => "bidirectional",
+            MigrationPolicy::Upgrade => "upgrade",
+            MigrationPolicy::Downgrade => "downgrade",
+            MigrationPolicy::Disabled => "disabled",
+        }
+    }
+
+    /// Whether classic groups become consumer groups.
+    pub const fn upgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade)
+    }
+
+    /// Whether consumer groups become classic groups.
+    pub const fn downgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade)
+    }
 }
 
 /// What becomes of a partition that was found damaged when it was opened.
@@ -599,6 +668,23 @@ mod tests {
         short.groups.consumer_session_timeout_ms_min = seconds(1);
         short.groups.consumer_session_timeout_ms = seconds(10);
         assert_eq!(short.disagreements(), []);
+    }
+
+    #[test]
+    fn assignors_are_listed_in_their_order_and_once() {
+        let key = keys().find(|key| key.path() == "groups.consumer_assignors").unwrap();
+        for (text, expect) in [
+            ("range", Some("\"range\"")),
+            ("range, uniform", Some("\"range,uniform\"")),
+            ("", None),
+            ("range,", None),
+            ("range,range", None),
+            ("sticky", None),
+        ] {
+            let mut config = Config::default();
+            let shown = (key.set)(&mut config, text).then(|| key.show(&config));
+            assert_eq!(shown.as_deref(), expect, "{text:?}");
+        }
     }
 
     #[test]

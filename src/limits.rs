@@ -181,7 +181,7 @@ pub const GROUP_PARTITION_MEMORY_BYTES: usize = 48;
 /// What the assignment of all topics that a consumer group's members subscribe to may take when it is stored:
 /// all of it may go to one member, and its record has to fit a batch of `__consumer_offsets`. A member that
 /// would bring more is refused (GROUP_MAX_SIZE_REACHED); when topics grow beyond it, partitions stay where they
-/// are and new ones wait. A topic stands twice in a record, when some of it is being given up.
+/// are and new ones wait (corelog_group_assignments_withheld_total). A topic stands twice in a record, when some of it is being given up.
 pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 960 * 1024;
 pub const GROUP_ASSIGNED_TOPIC_BYTES: usize = 64;
 pub const GROUP_ASSIGNED_PARTITION_BYTES: usize = 8;
@@ -190,7 +190,7 @@ pub const GROUP_ASSIGNED_PARTITION_BYTES: usize = 8;
 pub const GROUP_MEMBER_BYTES_MAX: usize = 512 * 1024;
 
 /// Names of topics that one regular expression matches, for the same reason. Topics beyond it, in order of
-/// their names, are as if they did not match.
+/// their names, are as if they did not match, which is logged and counted (corelog_group_topics_left_out_total).
 pub const GROUP_REGEX_TOPICS_BYTES_MAX: usize = 512 * 1024;
 
 /// Memory that a regular expression takes when compiled. Beyond it: INVALID_REGULAR_EXPRESSION.

@@ -12,7 +12,7 @@ use crate::types::{Offset, TopicId};
 use crate::wire::api::consumer_group_heartbeat::HeartbeatTopicPartitions;
 use crate::wire::api::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::{ErrorCode, Str};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long others wait for this member to give up partitions.
@@ -39,12 +39,16 @@ pub struct GroupConsumer {
     interval: Duration,
     /// The next offset to hand out of each assigned partition.
     positions: BTreeMap<TopicPartition, Offset>,
+    /// Of the topics that `positions` are in: another topic of that name is not what was assigned.
+    ids: BTreeMap<Str, TopicId>,
     /// Handed out and, by the next call, handled.
     handed_out: Option<(TopicPartition, Offset)>,
     /// What has been handled since the last commit.
     uncommitted: BTreeMap<TopicPartition, Offset>,
     /// The broker is to hear what this member owns.
     owes_report: bool,
+    /// Something is assigned of a topic that no broker told of: the next heartbeat asks for it again.
+    asks_again: bool,
     /// Answers to heartbeats in a row that left this member with nothing to read.
     nothing_answers: u32,
 }
@@ -65,9 +69,11 @@ impl GroupConsumer {
             heartbeat_at: Instant::default(),
             interval: HEARTBEAT_FIRST,
             positions: BTreeMap::new(),
+            ids: BTreeMap::new(),
             handed_out: None,
             uncommitted: BTreeMap::new(),
             owes_report: false,
+            asks_again: false,
             nothing_answers: 0,
         }
     }
@@ -95,6 +101,11 @@ impl GroupConsumer {
             }
             let fetched = self.fetcher.next_by(until.min(self.heartbeat_at)).await?;
             if let Some(fetched) = fetched {
+                self.owes_report |= self.forget_gone_topics(false);
+                if !self.positions.contains_key(&fetched.partition) {
+                    // It is of another topic of that name, from an offset that says nothing of that one.
+                    continue;
+                }
                 let end = fetched.batches.last().map(|(header, _)| header.next_offset());
                 let end = end.unwrap_or(fetched.from);
                 self.positions.insert(fetched.partition.clone(), end);
@@ -149,14 +160,13 @@ impl GroupConsumer {
                         self.lose_all();
                         return Ok(());
                     }
+                    Some(ErrorCode::UnknownTopicOrPartition) => self.look_for_gone_topics().await?,
                     _ => return Err(error),
                 },
             }
         }
-        Err(ClientError::refused(
-            format!("committing offsets of group {}", self.group),
-            ErrorCode::StaleMemberEpoch,
-        ))
+        let what = format!("committing offsets of group {}", self.group);
+        Err(ClientError::refused(what, ErrorCode::StaleMemberEpoch))
     }
 
     /// Commits and leaves the group, so that others get the partitions at once.
@@ -186,11 +196,53 @@ impl GroupConsumer {
         for partition in std::mem::take(&mut self.positions).into_keys() {
             self.fetcher.unassign(&partition);
         }
+        self.ids.clear();
         self.uncommitted.clear();
         self.handed_out = None;
         self.epoch = EPOCH_JOIN;
         self.heartbeat_at = Instant::default();
         self.owes_report = false;
+        self.asks_again = false;
+    }
+
+    /// Forgets what was assigned of topics that are gone, as far as is known, though others of their names may be
+    /// there: how far the old ones were read says nothing of those. One of which nothing is known may be there
+    /// still, unless the caller knows better. Whether there was any.
+    fn forget_gone_topics(&mut self, unknown_too: bool) -> bool {
+        let is_gone = |(name, id): &(&Str, &TopicId)| match self.client.topic_id(name) {
+            TopicId::ZERO => unknown_too,
+            known => known != **id,
+        };
+        let gone: Vec<Str> =
+            self.ids.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            self.ids.remove(name);
+            let partitions = self.positions.keys().filter(|at| at.topic == *name);
+            for partition in partitions.cloned().collect::<Vec<_>>() {
+                self.forget(&partition);
+            }
+        }
+        !gone.is_empty()
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.positions.remove(partition);
+        self.uncommitted.remove(partition);
+        self.fetcher.unassign(partition);
+        if self.handed_out.as_ref().is_some_and(|(at, _)| at == partition) {
+            self.handed_out = None;
+        }
+    }
+
+    /// A topic that was assigned is not there, as a broker says: it is gone, or that broker has not heard of it.
+    async fn look_for_gone_topics(&mut self) -> Result<(), ClientError> {
+        self.client.refresh(&self.topics).await?;
+        if self.forget_gone_topics(true) {
+            self.owes_report = true;
+        } else {
+            runtime::sleep(self.client.options().retry_pause).await;
+        }
+        Ok(())
     }
 
     // ------------------------------------------------------------ heartbeats
@@ -221,7 +273,8 @@ impl GroupConsumer {
 
     async fn heartbeat(&mut self) -> Result<(), ClientError> {
         let is_joining = self.epoch == EPOCH_JOIN;
-        let owned = (is_joining || self.owes_report).then(|| self.owned());
+        let reports = is_joining || self.owes_report || self.asks_again;
+        let owned = reports.then(|| self.owned());
         self.owes_report = false;
         let response = self.call(self.epoch, owned).await?;
         match response.error_code {
@@ -243,9 +296,12 @@ impl GroupConsumer {
         }
         if !self.positions.is_empty() {
             self.nothing_answers = 0;
-            return Ok(());
+            if !self.asks_again {
+                return Ok(());
+            }
+        } else {
+            self.nothing_answers += 1;
         }
-        self.nothing_answers += 1;
         let soon = runtime::now() + self.interval.min(INTERVAL_MAX_WITH_NOTHING);
         self.heartbeat_at = self.heartbeat_at.min(soon);
         Ok(())
@@ -254,7 +310,7 @@ impl GroupConsumer {
     fn owned(&self) -> Vec<HeartbeatTopicPartitions> {
         let mut owned: Vec<HeartbeatTopicPartitions> = Vec::new();
         for TopicPartition { topic, partition } in self.positions.keys() {
-            let topic_id = self.client.topic_id(topic);
+            let topic_id = self.ids.get(topic).copied().unwrap_or(TopicId::ZERO);
             match owned.last_mut().filter(|last| last.topic_id == topic_id) {
                 Some(last) => last.partitions.push(*partition),
                 None => {
@@ -270,51 +326,57 @@ impl GroupConsumer {
         topics: &[HeartbeatTopicPartitions],
     ) -> Result<(), ClientError> {
         let target = self.resolve(topics).await?;
+        let are_gone = self.forget_gone_topics(false);
         let revoked: Vec<TopicPartition> =
-            self.positions.keys().filter(|at| !target.contains(at)).cloned().collect();
+            self.positions.keys().filter(|at| !target.contains_key(at)).cloned().collect();
         if !revoked.is_empty() {
             // Boxed, because a commit in a stale epoch asks for another assignment.
             Box::pin(self.commit()).await?;
-            for partition in &revoked {
-                self.positions.remove(partition);
-                self.uncommitted.remove(partition);
-                self.fetcher.unassign(partition);
-            }
+            revoked.iter().for_each(|partition| self.forget(partition));
         }
-        let added: Vec<TopicPartition> =
-            target.into_iter().filter(|at| !self.positions.contains_key(at)).collect();
+        let added: BTreeMap<TopicPartition, TopicId> =
+            target.into_iter().filter(|(at, _)| !self.positions.contains_key(at)).collect();
         // A report is answered with the assignment again: only what is new is reported.
-        self.owes_report = !revoked.is_empty() || !added.is_empty();
+        self.owes_report = are_gone || !revoked.is_empty() || !added.is_empty();
         if !added.is_empty() {
             self.begin(added).await?;
         }
         Ok(())
     }
 
-    /// The partitions by their topics' names. One that is not known yet comes again with a later heartbeat.
+    /// The partitions by their topics' names, with the topics' ids. Brokers are asked of topics that this client
+    /// does not know, and whether those that it has to give up are there.
     async fn resolve(
-        &self,
+        &mut self,
         topics: &[HeartbeatTopicPartitions],
-    ) -> Result<BTreeSet<TopicPartition>, ClientError> {
-        for topic in &self.topics {
-            self.client.topic(topic).await?;
+    ) -> Result<BTreeMap<TopicPartition, TopicId>, ClientError> {
+        let is_known = |id: TopicId| self.topics.iter().any(|it| self.client.topic_id(it) == id);
+        let are_known = topics.iter().all(|one| is_known(one.topic_id));
+        let keeps = self.ids.values().all(|id| topics.iter().any(|one| one.topic_id == *id));
+        if !are_known || !keeps {
+            self.client.refresh(&self.topics).await?;
         }
-        let name_of = |id: TopicId| {
-            self.topics.iter().find(|topic| self.client.topic_id(topic) == id).cloned()
-        };
-        let named = topics.iter().filter_map(|one| Some((name_of(one.topic_id)?, &one.partitions)));
-        let target = named.flat_map(|(topic, partitions)| {
-            let at = move |partition: &i32| TopicPartition {
-                topic: topic.clone(),
-                partition: *partition,
+        let mut target = BTreeMap::new();
+        self.asks_again = false;
+        for HeartbeatTopicPartitions { topic_id, partitions } in topics {
+            let known = self.topics.iter().find(|topic| self.client.topic_id(topic) == *topic_id);
+            let Some(topic) = known else {
+                self.asks_again = true;
+                continue;
             };
-            partitions.iter().map(at)
-        });
-        Ok(target.collect())
+            target.extend(partitions.iter().map(|partition| {
+                let at = TopicPartition { topic: topic.clone(), partition: *partition };
+                (at, *topic_id)
+            }));
+        }
+        Ok(target)
     }
 
     /// Begins to read partitions where the group left them.
-    async fn begin(&mut self, added: Vec<TopicPartition>) -> Result<(), ClientError> {
+    async fn begin(&mut self, added: BTreeMap<TopicPartition, TopicId>) -> Result<(), ClientError> {
+        let ids: BTreeMap<Str, TopicId> =
+            added.iter().map(|(at, id)| (at.topic.clone(), *id)).collect();
+        let added: Vec<TopicPartition> = added.into_keys().collect();
         let by = self.membership();
         let committed = match self.client.committed(&self.group, Some(&added), &by).await {
             Err(error) if error.code() == Some(ErrorCode::StaleMemberEpoch) => {
@@ -345,6 +407,7 @@ impl GroupConsumer {
             self.fetcher.assign(partition.clone(), start);
             self.positions.insert(partition, start);
         }
+        self.ids.extend(ids);
         Ok(())
     }
 }

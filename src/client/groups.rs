@@ -147,7 +147,8 @@ impl Client {
             }));
         }
         groups.sort();
-        groups.dedup();
+        // A group that moved meanwhile was told by two brokers, perhaps not in the same state.
+        groups.dedup_by(|one, other| one.id == other.id);
         Ok(groups)
     }
 
@@ -308,7 +309,14 @@ impl Client {
             let mut failed = partitions.map(|one| one.error_code).filter(|code| !code.is_none());
             failed.next().unwrap_or(ErrorCode::None)
         };
-        self.call_coordinator(group, &request, COMMIT_VERSION_MAX, code).await.map(drop)
+        // A member finds out whether its topic is gone; others wait for the broker to hear of theirs.
+        let retried = |response: &<OffsetCommitRequest as Request>::Response| {
+            let code = code(response);
+            let is_missing = code == ErrorCode::UnknownTopicOrPartition;
+            if is_missing && by.member.is_some() { ErrorCode::None } else { code }
+        };
+        let called = self.call_coordinator(group, &request, COMMIT_VERSION_MAX, retried).await?;
+        ClientError::check(code(&called.1), None, || format!("offsets of group {group}"))
     }
 
     /// Forgets what a group has committed for these partitions.

@@ -186,6 +186,40 @@ impl<T: Copy + PartialEq> Form for OneOf<T> {
     }
 }
 
+/// Some of a few words, each once, separated by commas; their order counts.
+pub(super) fn some_of<T: Copy + PartialEq + 'static>(
+    choices: &'static [(&'static str, T)],
+) -> SomeOf<T> {
+    SomeOf { one: OneOf { choices } }
+}
+
+pub(super) struct SomeOf<T: 'static> {
+    one: OneOf<T>,
+}
+
+impl<T: Copy + PartialEq> Form for SomeOf<T> {
+    type Value = Vec<T>;
+    fn parse(&self, text: &str) -> Option<Vec<T>> {
+        let mut values = Vec::new();
+        for word in text.split(',') {
+            let value = self.one.parse(word.trim())?;
+            if values.contains(&value) {
+                return None;
+            }
+            values.push(value);
+        }
+        Some(values)
+    }
+    fn show(&self, values: &Vec<T>) -> String {
+        let words: Vec<String> = values.iter().map(|value| self.one.show(value)).collect();
+        quoted(&words.iter().map(|word| word.trim_matches('"')).collect::<Vec<_>>().join(","))
+    }
+    fn allowed(&self) -> String {
+        let words: Vec<_> = self.one.choices.iter().map(|(word, _)| *word).collect();
+        format!("some of {}, separated by commas, each once", words.join(", "))
+    }
+}
+
 pub(super) fn switch() -> Switch {
     Switch
 }

@@ -66,6 +66,12 @@ fn advertised(config: &Config) -> String {
     format!("PLAINTEXT://{}", HostPort::new(host, port))
 }
 
+fn assignors(config: &Config) -> String {
+    let names: Vec<&str> =
+        config.groups.consumer_assignors.iter().map(|assignor| assignor.name()).collect();
+    names.join(",")
+}
+
 macro_rules! broker_keys {
     ($($name:literal, $kind:ident, $value:expr, $doc:literal;)*) => {
         /// All keys, by name.
@@ -114,6 +120,8 @@ broker_keys! {
         "Most bytes that one fetch answers with.";
     "group.consumer.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms)),
         "Least time between two assignments of a consumer group.";
+    "group.consumer.assignors", List, |c| Some(assignors(c)),
+        "What assigns partitions to members of a consumer group; the first is that of members that do not choose.";
     "group.consumer.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms)),
         "How often members of a consumer group are told to send a heartbeat.";
     "group.consumer.max.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms_max)),
@@ -124,12 +132,16 @@ broker_keys! {
         "Most that a group may set.";
     "group.consumer.max.size", Int, |c| Some(c.groups.consumer_members_max.to_string()),
         "Members of a consumer group at most.";
+    "group.consumer.migration.policy", Text, |c| Some(c.groups.consumer_migration_policy.name().into()),
+        "Which groups with members change their kind: bidirectional, upgrade, downgrade or disabled.";
     "group.consumer.min.assignment.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_assignment_interval_ms_min)),
         "Least that a group may set.";
     "group.consumer.min.heartbeat.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_heartbeat_interval_ms_min)),
         "Least that a group may set.";
     "group.consumer.min.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms_min)),
         "Least that a group may set.";
+    "group.consumer.regex.refresh.interval.ms", Int, |c| Some(milliseconds(c.groups.consumer_regex_refresh_interval_ms)),
+        "How often the topics that a regular expression matches are looked for at least.";
     "group.consumer.session.timeout.ms", Int, |c| Some(milliseconds(c.groups.consumer_session_timeout_ms)),
         "A member of a consumer group without a heartbeat for this long is removed.";
     "group.coordinator.rebalance.protocols", List, |_| Some("classic,consumer".into()),

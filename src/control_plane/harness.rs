@@ -9,6 +9,7 @@ use crate::shard::{Shard, mailbox};
 use crate::types::ShardId;
 use crate::wire::{Decoder, Request, RequestHeader, decode_response};
 use futures_util::future::join_all;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -63,6 +64,17 @@ pub async fn start(count: u16) -> Host {
 impl Host {
     /// Asks a shard as a client would, in a version.
     pub async fn call<R: Request>(&self, shard: usize, version: i16, request: R) -> R::Response {
+        self.call_at(shard, 9092, version, request).await
+    }
+
+    /// The same, by the port that the client reached: 9092 is that of all shards, 9093 the first shard's own.
+    pub async fn call_at<R: Request>(
+        &self,
+        shard: usize,
+        port: u16,
+        version: i16,
+        request: R,
+    ) -> R::Response {
         let mut e = crate::wire::Encoder::new();
         request.encode(&mut e, version);
         let header = RequestHeader {
@@ -71,7 +83,7 @@ impl Host {
             correlation_id: 7,
             client_id: None,
         };
-        let local = "127.0.0.1:9092".parse().unwrap();
+        let local = SocketAddr::from(([127, 0, 0, 1], port));
         let connection = ConnectionInfo { peer: "127.0.0.1:5000".parse().unwrap(), local };
         let body = Decoder::new(e.out.freeze());
         let answer =

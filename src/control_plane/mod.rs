@@ -130,7 +130,7 @@ impl ControlPlane {
         }
         if groups::is_about_groups(header.api_key) {
             groups::detach(&mut header, &mut body)?;
-            let caller = Caller { header: &header, connection, is_forwarded: false };
+            let caller = Caller { header: &header, connection, is_forwarded: false, meter };
             return groups::answer(&self, caller, &mut body).await;
         }
         let asked = Asked { header: &header, body: &mut body, meter };

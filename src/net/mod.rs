@@ -12,6 +12,8 @@ pub use frame::{FrameBuffer, FrameError};
 pub use server::Server;
 
 #[cfg(test)]
+mod group_consumer_tests;
+#[cfg(test)]
 mod quota_tests;
 #[cfg(test)]
 mod tests;

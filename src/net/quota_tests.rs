@@ -6,13 +6,18 @@ use super::harness::{
 };
 use crate::runtime::sim::Simulation;
 use crate::runtime::{now, timeout};
-use crate::wire::ErrorCode;
+use crate::shard::quota_table::QuotaKind;
 use crate::wire::api::alter_client_quotas::{
     AlterClientQuotasRequest, EntityData, EntryData, OpData,
 };
 use crate::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
-use crate::wire::api::{ApiVersionsRequest, MetadataRequest};
-use crate::wire::encode_request;
+use crate::wire::api::offset_fetch::OffsetFetchRequestGroup;
+use crate::wire::api::{
+    ApiVersionsRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, ListGroupsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest,
+};
+use crate::wire::{ErrorCode, Str, encode_request};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -169,6 +174,39 @@ fn topics_beyond_the_quota_are_refused_to_clients_that_know_and_slow_others_down
         other.call(3, &MetadataRequest::default()).await;
         let made = other.call(7, &create("b", 1)).await;
         assert_eq!(made.topics[0].error_code, ErrorCode::ThrottlingQuotaExceeded, "c's debt");
+    });
+}
+
+#[test]
+fn answers_about_groups_say_how_long_to_be_still() {
+    Simulation::new(1).run(async {
+        let host = host_with(1, "request_percentage", 50.0).await;
+        let mut client = host.client(0).await;
+        // The client has used minutes of the core: every answer tells it to be still for the second that is
+        // the most for this.
+        let meter = host.servers[0].shard.meter(None).expect("there is a quota");
+        meter.charge(QuotaKind::RequestTime, 50.0 * 600.0);
+        let group_id = || Str::from_static("g");
+        let find = FindCoordinatorRequest {
+            coordinator_keys: vec![group_id()],
+            ..FindCoordinatorRequest::default()
+        };
+        assert_eq!(client.call(6, &find).await.throttle_time_ms, 1000);
+        let list = ListGroupsRequest::default();
+        assert_eq!(client.call(5, &list).await.throttle_time_ms, 1000);
+        let join = JoinGroupRequest { group_id: group_id(), ..JoinGroupRequest::default() };
+        assert_eq!(client.call(9, &join).await.throttle_time_ms, 1000);
+        let heartbeat = HeartbeatRequest { group_id: group_id(), ..HeartbeatRequest::default() };
+        assert_eq!(client.call(4, &heartbeat).await.throttle_time_ms, 1000);
+        let beat = ConsumerGroupHeartbeatRequest { group_id: group_id(), ..Default::default() };
+        assert_eq!(client.call(1, &beat).await.throttle_time_ms, 1000);
+        let commit = OffsetCommitRequest { group_id: group_id(), ..Default::default() };
+        assert_eq!(client.call(9, &commit).await.throttle_time_ms, 1000);
+        let groups = vec![OffsetFetchRequestGroup { group_id: group_id(), ..Default::default() }];
+        let fetch = OffsetFetchRequest { groups, ..Default::default() };
+        assert_eq!(client.call(9, &fetch).await.throttle_time_ms, 1000);
+        let describe = DescribeGroupsRequest { groups: vec![group_id()], ..Default::default() };
+        assert_eq!(client.call(5, &describe).await.throttle_time_ms, 1000);
     });
 }
 

@@ -141,6 +141,12 @@ probe! {
     offsets_expired => "corelog_offset_expirations_total";
     /// Offsets that were removed by clients, or with their group or topic.
     offsets_deleted => "corelog_offset_deletions_total";
+    /// Topics that a consumer group's regular expression matches and its members are not assigned, because the
+    /// names of all that match are more than 512 KiB: counted at each search, which the log warns of.
+    group_topics_left_out => "corelog_group_topics_left_out_total";
+    /// Times that a consumer group kept its assignment because its topics have too many partitions for a new
+    /// one, at each heartbeat. New partitions have no consumer meanwhile; the log warns of it.
+    group_assignments_withheld => "corelog_group_assignments_withheld_total";
 }
 
 impl Probe {

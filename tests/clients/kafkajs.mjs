@@ -240,6 +240,7 @@ test('kafkajs groups admin', async () => {
   await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '3' }] })
   const { groups } = await admin.listGroups()
   check(groups.some(g => g.groupId === groupId), 'not listed')
+  eq(groups.length, new Set(groups.map(g => g.groupId)).size, 'no group is listed twice')
   const described = await admin.describeGroups([groupId])
   eq(described.groups[0].state, 'Empty', 'state')
   await admin.deleteGroups([groupId])

@@ -793,8 +793,9 @@ def confluent_admin_groups():
     consumer.subscribe([topic])
     wait_for(consumer.assignment, 30, "an assignment", step=lambda: consumer.poll(0.2))
     consumer.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
-    listed = {g.group_id: g for g in admin.list_consumer_groups(request_timeout=10).result(30).valid}
+    listed = [g.group_id for g in admin.list_consumer_groups(request_timeout=10).result(30).valid]
     check(group in listed, "group not listed")
+    eq(len(listed), len(set(listed)), "no group is listed twice")
     info = admin.describe_consumer_groups([group], request_timeout=10)[group].result(30)
     eq(info.state, ConsumerGroupState.STABLE, "state")
     eq([m.client_id for m in info.members], ["the-member"], "members")

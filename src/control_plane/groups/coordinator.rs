@@ -35,6 +35,8 @@ const RELOAD_AFTER_MAX: Duration = Duration::from_secs(30);
 const RELOAD_READABLE_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Records that expiration and copying gather before they wait for them to be stored.
 const GATHERED_BYTES_WISHED: usize = 256 << 10;
+/// Groups that expiration looks at before what others want is done.
+const GROUPS_EXPIRED_PER_TURN: usize = 128;
 /// A log shorter than this is not written anew, and one that is, when it is so much longer than what it says.
 const COPY_BYTES_MIN: usize = 4 << 20;
 const COPY_FACTOR: usize = 4;
@@ -116,12 +118,20 @@ struct Gathered {
     releases: Vec<Release>,
 }
 
+/// A look at all groups for offsets whose time is over: up to which one.
+#[derive(Default)]
+struct Expiring {
+    last: Option<Str>,
+}
+
 /// A way to write the log anew: up to which group, and where the copy begins.
 struct Copying {
     from: Offset,
     /// Bytes appended before it began.
     bytes_before: usize,
     last: Option<Str>,
+    /// All groups are copied: durable with the next append.
+    is_whole: bool,
 }
 
 impl Serving {
@@ -258,6 +268,8 @@ impl Coordinator {
         probe.offsets_committed.add(counts.offsets_committed);
         probe.offsets_expired.add(counts.offsets_expired);
         probe.offsets_deleted.add(counts.offsets_deleted);
+        probe.group_topics_left_out.add(counts.topics_left_out);
+        probe.group_assignments_withheld.add(counts.assignments_withheld);
     }
 
     /// Shows the groups as they are now, to somebody who only reads; `None` while they are not served.
@@ -397,12 +409,14 @@ impl Coordinator {
     /// Serves until it fails, or is to end.
     async fn serve(&self, mut log_bytes: usize) {
         let mut expires_at = runtime::now() + self.config.offsets_retention_check;
+        let mut expiring: Option<Expiring> = None;
         let mut copying: Option<Copying> = None;
         loop {
             let seen = self.changed.count();
             self.take_due_timers();
             self.drop_gone_topics();
-            if self.has_gathered() {
+            let stores = self.has_gathered();
+            if stores {
                 match self.store_gathered().await {
                     Ok(bytes) => log_bytes += bytes,
                     Err(error) => {
@@ -411,29 +425,37 @@ impl Coordinator {
                         return;
                     }
                 }
-                continue;
             }
             if self.ending.get() {
-                return;
-            }
-            let now = runtime::now();
-            if now >= expires_at {
-                expires_at = now + self.config.offsets_retention_check;
-                if !self.expire().await {
+                if !stores {
                     return;
                 }
                 continue;
             }
-            if let Some(copy) = &mut copying {
-                if self.copy_some(copy) {
-                    continue;
+            // One piece of what is not urgent after each append: no number of commits keeps it from its turn.
+            let now = runtime::now();
+            if now >= expires_at {
+                expires_at = now + self.config.offsets_retention_check;
+                expiring.get_or_insert_default();
+            }
+            if let Some(at) = &mut expiring {
+                if !self.expire_some(at) {
+                    expiring = None;
                 }
-                log_bytes -= self.end_copy(copy).await;
-                copying = None;
+                runtime::yield_if_needed().await;
+                continue;
+            }
+            if let Some(copy) = &mut copying {
+                if copy.is_whole {
+                    log_bytes -= self.end_copy(copy).await;
+                    copying = None;
+                } else {
+                    self.copy_some(copy);
+                }
                 continue;
             }
             copying = self.begin_copy(log_bytes);
-            if copying.is_none() {
+            if copying.is_none() && !stores {
                 self.sleep(seen, expires_at).await;
             }
         }
@@ -484,13 +506,6 @@ impl Coordinator {
         }
     }
 
-    fn gathered_bytes(&self) -> usize {
-        match &*self.phase.borrow() {
-            Phase::Serving(serving) => serving.gathered.bytes,
-            _ => 0,
-        }
-    }
-
     /// Appends all that has gathered and gives the answers that wait for it; the bytes appended.
     async fn store_gathered(&self) -> Result<usize, StoreError> {
         let Gathered { records, releases, .. } = match &mut *self.phase.borrow_mut() {
@@ -531,35 +546,20 @@ impl Coordinator {
         if found == expected { Ok(()) } else { Err(StoreError::Elsewhere { expected, found }) }
     }
 
-    /// Stores while much has gathered; false when that fails.
-    async fn store_if_much(&self) -> bool {
-        if self.gathered_bytes() < GATHERED_BYTES_WISHED {
-            return true;
-        }
-        let stored = self.store_gathered().await;
-        if let Err(error) = &stored {
-            tracing::error!(partition = self.key.index, %error, "cannot store what groups have become");
-        }
-        stored.is_ok()
-    }
-
-    fn name_after(&self, name: Option<&Str>) -> Option<Str> {
-        match &*self.phase.borrow() {
-            Phase::Serving(serving) => serving.groups.name_after(name),
-            _ => None,
-        }
-    }
-
-    /// Forgets offsets whose time is over, and empty groups without any; false when that cannot be stored.
-    async fn expire(&self) -> bool {
-        let mut last: Option<Str> = None;
-        while let Some(name) = self.name_after(last.as_ref()) {
+    /// Forgets offsets of the next groups whose time is over, and empty groups without any; false when no group
+    /// is left.
+    fn expire_some(&self, at: &mut Expiring) -> bool {
+        for _ in 0..GROUPS_EXPIRED_PER_TURN {
+            let next = match &*self.phase.borrow() {
+                Phase::Serving(serving) if serving.gathered.bytes < GATHERED_BYTES_WISHED => {
+                    serving.groups.name_after(at.last.as_ref())
+                }
+                Phase::Serving(_) => return true,
+                _ => None,
+            };
+            let Some(name) = next else { return false };
             let _ = self.turn(|groups, turn| groups.expire_group(&name, turn));
-            if !self.store_if_much().await {
-                return false;
-            }
-            last = Some(name);
-            runtime::yield_if_needed().await;
+            at.last = Some(name);
         }
         true
     }
@@ -577,15 +577,16 @@ impl Coordinator {
             return None;
         }
         let from = self.shard.partition(self.key).ok()?.high_watermark();
-        Some(Copying { from, bytes_before: log_bytes, last: None })
+        Some(Copying { from, bytes_before: log_bytes, last: None, is_whole: false })
     }
 
-    /// Copies the next groups; false when none is left.
-    fn copy_some(&self, copy: &mut Copying) -> bool {
-        let Phase::Serving(serving) = &mut *self.phase.borrow_mut() else { return false };
+    /// Copies the next groups.
+    fn copy_some(&self, copy: &mut Copying) {
+        let Phase::Serving(serving) = &mut *self.phase.borrow_mut() else { return };
         while serving.gathered.bytes < GATHERED_BYTES_WISHED {
             let Some(name) = serving.groups.name_after(copy.last.as_ref()) else {
-                return !serving.gathered.records.is_empty();
+                copy.is_whole = true;
+                return;
             };
             let mut records = serving.groups.records_of(&name);
             if planted::is(Bug::CopyForgetsOffset) {
@@ -595,7 +596,6 @@ impl Coordinator {
             debug_assert!(none.is_empty());
             copy.last = Some(name);
         }
-        true
     }
 
     /// All is copied and durable: the log begins where the copy does. The bytes before it.

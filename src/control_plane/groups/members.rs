@@ -4,7 +4,7 @@ use super::classic::{self, ClassicGroup};
 use super::consumer::{self, ConsumerGroup, Refusal, TopicView};
 use super::group::Group;
 use super::state::Groups;
-use super::turn::Turn;
+use super::turn::{GroupConfig, Turn};
 use crate::limits::{GROUPS_BYTES_MAX, MEMBER_BYTES_MAX_WHEN_FULL};
 use crate::runtime::Filler;
 use crate::wire::api::consumer_group_describe::DescribedConsumerGroup;
@@ -57,27 +57,35 @@ impl Groups {
         topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> ConsumerGroupHeartbeatResponse {
-        if let Some(refusal) = consumer::refuse(request, version) {
+        if let Some(refusal) = consumer::refuse(request, version, turn.config) {
             return refusal;
         }
-        let name = request.group_id.detached();
-        if let Err(refusal) = self.make_consumer(&name, request.member_epoch, topics, turn) {
+        let (name, caller) = (request.group_id.detached(), client.into());
+        let was_consumer = self.entry(&name).is_some_and(|entry| entry.group.is_consumer());
+        if let Err(refusal) = self.make_consumer(&name, request, &caller, topics, turn) {
             return refusal.heartbeat_response();
         }
         let group = self.consumer(&name).expect("made above");
-        let answer = group.heartbeat(request, &client.into(), topics, turn);
+        let answer = group.heartbeat(request, &caller, topics, turn);
+        if !was_consumer && !answer.error_code.is_none() {
+            // It was checked before. Members that wait are told to come again whatever comes of that.
+            group.rebalance_when_classic();
+        }
         self.settle(&name, topics, turn);
         answer
     }
 
-    /// Has a group of the consumer protocol be there for a member that joins, if it may.
+    /// Has a group of the consumer protocol be there for a member that joins, if it may. A classic group becomes
+    /// one only for a member that will be let in: its members may be waiting, and are not sent away in vain.
     fn make_consumer(
         &mut self,
         name: &Str,
-        epoch: i32,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &consumer::Caller,
         topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
+        let epoch = request.member_epoch;
         let refuse = |text: String| Err(Refusal::new(ErrorCode::GroupIdNotFound, text));
         let is_full = self.memory_bytes() >= GROUPS_BYTES_MAX;
         match self.entry(name).map(|entry| entry.group.is_consumer()) {
@@ -99,7 +107,10 @@ impl Groups {
         if let Some(entry) = self.entry_mut(name)
             && let Group::Classic(group) = &mut entry.group
         {
-            let group = ConsumerGroup::from_classic(group, topics, turn)?;
+            let may_join = |group: &ConsumerGroup, turn: &Turn| {
+                group.check_join(request, caller, topics, turn)
+            };
+            let group = ConsumerGroup::from_classic(group, &may_join, topics, turn)?;
             entry.group = Group::Consumer(Box::new(group));
         }
         Ok(())
@@ -122,9 +133,14 @@ impl Groups {
         self.count_members(name);
     }
 
-    pub fn describe_consumer(&self, name: &Str, topics: &dyn TopicView) -> DescribedConsumerGroup {
+    pub fn describe_consumer(
+        &self,
+        name: &Str,
+        topics: &dyn TopicView,
+        config: &GroupConfig,
+    ) -> DescribedConsumerGroup {
         let text = match self.entry(name).map(|entry| &entry.group) {
-            Some(Group::Consumer(group)) => return group.describe(topics),
+            Some(Group::Consumer(group)) => return group.describe(topics, config),
             Some(Group::Classic(_)) => format!("Group {name} is not a consumer group."),
             None => format!("Group {name} not found."),
         };

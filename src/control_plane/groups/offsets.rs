@@ -3,6 +3,7 @@
 //! The rules are those of Kafka's OffsetMetadataManager.
 
 use super::classic::OffsetsExpire;
+use super::consumer::TopicView;
 use super::group::OffsetCommitter;
 use super::record::{CommittedOffset, GroupRecord, OffsetKey};
 use super::state::Groups;
@@ -139,7 +140,8 @@ impl Groups {
 
     // ------------------------------------------------------------ fetch
 
-    /// What was committed for these partitions; -1 for none, and for all of an unknown group.
+    /// What was committed for these partitions; -1 for none, and for all of an unknown group. `view` says which
+    /// topics there are: what was committed for another one of the same name is not told.
     ///
     /// # Errors
     /// Whoever asks says to be a member and is not, or not any more.
@@ -147,6 +149,7 @@ impl Groups {
         &self,
         fetcher: &OffsetFetcher,
         mut topics: Vec<OffsetFetchResponseTopics>,
+        view: &dyn TopicView,
     ) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
         let entry = match self.entry(&fetcher.group) {
             Some(entry) => {
@@ -158,8 +161,10 @@ impl Groups {
         };
         for topic in &mut topics {
             let offsets = entry.and_then(|entry| entry.offsets.get(&topic.name));
+            let id = id_of(&topic.name, view);
             for told in topic.partitions.iter_mut().filter(|told| told.error_code.is_none()) {
                 let offset = offsets.and_then(|offsets| offsets.get(&told.partition_index));
+                let offset = offset.filter(|offset| may_be_about(offset, id));
                 *told = told_offset(told.partition_index, offset);
             }
         }
@@ -173,15 +178,20 @@ impl Groups {
     pub fn fetch_all_offsets(
         &self,
         fetcher: &OffsetFetcher,
+        view: &dyn TopicView,
     ) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
         let Some(entry) = self.entry(&fetcher.group) else { return Ok(Vec::new()) };
         entry.group.check_offset_fetch(fetcher.member_id.as_ref(), fetcher.member_epoch)?;
-        let topics = entry.offsets.iter().map(|(name, offsets)| OffsetFetchResponseTopics {
-            name: name.clone(),
-            partitions: offsets.iter().map(|(at, offset)| told_offset(*at, Some(offset))).collect(),
-            ..OffsetFetchResponseTopics::default()
+        let topics = entry.offsets.iter().map(|(name, offsets)| {
+            let id = id_of(name, view);
+            let told = offsets.iter().filter(|(_, offset)| may_be_about(offset, id));
+            OffsetFetchResponseTopics {
+                name: name.clone(),
+                partitions: told.map(|(at, offset)| told_offset(*at, Some(offset))).collect(),
+                ..OffsetFetchResponseTopics::default()
+            }
         });
-        Ok(topics.collect())
+        Ok(topics.filter(|topic| !topic.partitions.is_empty()).collect())
     }
 
     // ------------------------------------------------------------ removal
@@ -310,6 +320,16 @@ impl Groups {
             self.drop_group(name, turn);
         }
     }
+}
+
+/// Of the topic of this name, if there is one.
+fn id_of(topic: &str, view: &dyn TopicView) -> Option<[u8; 16]> {
+    view.topic(topic).map(|(id, _)| id.0)
+}
+
+/// Unless both ids are known and differ: then it was committed for a topic that is gone.
+fn may_be_about(offset: &CommittedOffset, id: Option<[u8; 16]>) -> bool {
+    offset.topic_id == NO_TOPIC_ID || id.is_none_or(|id| id == offset.topic_id)
 }
 
 fn told_offset(

@@ -15,6 +15,7 @@ use crate::shard::coordinators::{
     Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame, GroupsRead,
 };
 use crate::shard::image::Topic;
+use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
 use crate::wire::{Decoder, ErrorCode, Request, RequestHeader, decode_response, encode_request};
@@ -134,10 +135,12 @@ fn group_config(config: &Config) -> GroupConfig {
             most: groups.consumer_assignment_interval_ms_max,
         },
         consumer_members_max: groups.consumer_members_max,
+        consumer_assignors: groups.consumer_assignors.clone(),
+        consumer_migration_policy: groups.consumer_migration_policy,
+        consumer_regex_refresh_interval: groups.consumer_regex_refresh_interval_ms,
         offset_metadata_bytes_max: groups.offset_metadata_bytes_max,
         offsets_retention: groups.offsets_retention_ms,
         offsets_retention_check: groups.offsets_retention_check_ms,
-        ..GroupConfig::default()
     }
 }
 
@@ -147,7 +150,8 @@ impl CoordinatorsOfShard for ControlPlane {
             let connection = ConnectionInfo { peer: asked.peer, local: asked.local };
             let mut body = Decoder::new(asked.frame);
             let header = RequestHeader::decode(&mut body).ok()?;
-            let caller = Caller { header: &header, connection, is_forwarded: true };
+            let header = &header;
+            let caller = Caller { header, connection, is_forwarded: true, meter: None };
             let answer = api::answer(&self, caller, &mut body).await.ok()?;
             Some(answer.out.freeze().slice(LENGTH_BYTES..))
         })
@@ -169,6 +173,8 @@ pub struct Caller<'a> {
     pub connection: ConnectionInfo,
     /// Another core asks for it: it goes no further.
     pub is_forwarded: bool,
+    /// None of a client without quotas, and where another core answers the client.
+    pub meter: Option<&'a Meter>,
 }
 
 impl Caller<'_> {

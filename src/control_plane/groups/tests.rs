@@ -1,10 +1,13 @@
 //! Groups and offsets as clients meet them, on two shards of the simulation.
 
+mod expiration;
 mod full_disk;
 mod gone_topics;
+mod listing;
 mod offline;
 mod reading;
 mod settings;
+mod upgrade;
 
 use super::route::OFFSETS_TOPIC;
 use crate::config::Config;

@@ -1,6 +1,7 @@
 //! One turn of a group's state machine: what a request or a timer makes it do. Pure, on the group's core.
 
 use super::record::GroupRecord;
+use crate::config::{Assignor, MigrationPolicy};
 use crate::control_plane::configs::Overrides;
 use crate::control_plane::group_configs::{
     ASSIGNMENT_INTERVAL, HEARTBEAT_INTERVAL, SESSION_TIMEOUT,
@@ -28,6 +29,10 @@ pub struct GroupConfig {
     pub consumer_members_max: usize,
     /// group.consumer.assignment.interval.ms: a new target comes no sooner than this after the last one.
     pub consumer_assignment_interval: Setting,
+    /// group.consumer.assignors; the first is that of groups whose members do not ask for one.
+    pub consumer_assignors: Vec<Assignor>,
+    /// group.consumer.migration.policy
+    pub consumer_migration_policy: MigrationPolicy,
     /// group.consumer.regex.refresh.interval.ms
     pub consumer_regex_refresh_interval: Duration,
     /// offset.metadata.max.bytes
@@ -48,6 +53,8 @@ impl Default for GroupConfig {
             consumer_heartbeat_interval: Setting::seconds(5, 5, 15),
             consumer_members_max: i32::MAX as usize,
             consumer_assignment_interval: Setting::seconds(1, 0, 15),
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_migration_policy: MigrationPolicy::Bidirectional,
             consumer_regex_refresh_interval: Duration::from_mins(10),
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_hours(7 * 24),
@@ -92,6 +99,10 @@ pub struct Counts {
     pub offsets_committed: u64,
     pub offsets_expired: u64,
     pub offsets_deleted: u64,
+    /// Of what regular expressions match.
+    pub topics_left_out: u64,
+    /// Assignments that would be too large.
+    pub assignments_withheld: u64,
 }
 
 /// What a state machine is given, and what it leaves behind.

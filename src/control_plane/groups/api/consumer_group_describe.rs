@@ -51,8 +51,9 @@ impl ManyGroups for ConsumerGroupDescribeRequest {
         caller: Caller<'_>,
     ) -> DescribedConsumerGroup {
         let (name, image) = (&self.group_ids[place], plane.shard.image());
-        let described =
-            coordinator.answer(|groups, _| groups.describe_consumer(name, &*image)).await;
+        let described = coordinator
+            .answer(|groups, turn| groups.describe_consumer(name, &*image, turn.config))
+            .await;
         match described {
             Ok(mut described) => {
                 if self.include_authorized_operations && described.error_code.is_none() {

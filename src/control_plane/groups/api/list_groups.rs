@@ -1,4 +1,5 @@
-//! ListGroups: the groups of all cores, each asked for its own.
+//! ListGroups: the groups of the broker that is asked. Asked on a core's own port, that core alone answers: clients
+//! ask every broker and put the answers together. On a port of all cores, each core is asked for its own.
 
 use super::super::route::Caller;
 use crate::control_plane::ControlPlane;
@@ -11,7 +12,7 @@ pub async fn handle(
     caller: Caller<'_>,
     request: ListGroupsRequest,
 ) -> ListGroupsResponse {
-    if caller.is_forwarded {
+    if caller.is_forwarded || plane.endpoints.is_own_port(caller.connection.local.port()) {
         return list_here(plane, &request).await;
     }
     let asked = plane.shard.all_shards().map(async |shard| {

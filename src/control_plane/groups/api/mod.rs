@@ -24,7 +24,7 @@ use crate::wire::api::{
     OffsetFetchRequest, SyncGroupRequest,
 };
 use crate::wire::{
-    ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, RequestHeader, Str, WireError,
+    ApiKey, Decoder, Encoder, ErrorCode, Fault, Request, RequestHeader, Str, Throttled, WireError,
     encode_response,
 };
 use bytes::Bytes;
@@ -93,19 +93,22 @@ pub async fn answer(
         ApiKey::FindCoordinator => {
             let request = FindCoordinatorRequest::decode(body, caller.version())?;
             let response = find_coordinator::handle(plane, caller, request).await;
-            Ok(encoded::<FindCoordinatorRequest>(caller, &response))
+            Ok(encoded::<FindCoordinatorRequest>(caller, response))
         }
         ApiKey::ListGroups => {
             let request = ListGroupsRequest::decode(body, caller.version())?;
             let response = list_groups::handle(plane, caller, request).await;
-            Ok(encoded::<ListGroupsRequest>(caller, &response))
+            Ok(encoded::<ListGroupsRequest>(caller, response))
         }
         other => Err(body.error(Fault::UnknownApi(other.to_i16()))),
     }
 }
 
-fn encoded<R: Request>(caller: Caller<'_>, response: &R::Response) -> Encoder {
-    encode_response::<R>(response, caller.version(), caller.header.correlation_id)
+fn encoded<R: Request>(caller: Caller<'_>, mut response: R::Response) -> Encoder {
+    if let Some(meter) = caller.meter {
+        response.set_throttle_ms(meter.settle());
+    }
+    encode_response::<R>(&response, caller.version(), caller.header.correlation_id)
 }
 
 /// What whoever asks is told when the core of a group does not answer.
@@ -139,7 +142,7 @@ async fn one<R: OneGroup>(
 ) -> Result<Encoder, WireError> {
     let request = R::decode(body, caller.version())?;
     let response = answer_one(plane, caller, request).await;
-    Ok(encoded::<R>(caller, &response))
+    Ok(encoded::<R>(caller, response))
 }
 
 async fn answer_one<R: OneGroup>(
@@ -231,7 +234,7 @@ async fn many<R: ManyGroups>(
         answer.unwrap_or_else(|| request.refuse(place, version, NO_ANSWER))
     };
     let answers = answers.into_iter().enumerate().map(refused).collect();
-    Ok(encoded::<R>(caller, &request.response(answers, version)))
+    Ok(encoded::<R>(caller, request.response(answers, version)))
 }
 
 async fn serve_here<R: ManyGroups>(

@@ -3,6 +3,8 @@
 use super::super::coordinator::Coordinator;
 use super::super::offsets::OffsetFetcher;
 use super::super::route::Caller;
+use super::super::state::Groups;
+use super::super::turn::Turn;
 use super::ManyGroups;
 use crate::control_plane::ControlPlane;
 use crate::shard::image::MetadataImage;
@@ -106,9 +108,14 @@ impl ManyGroups for OffsetFetchRequest {
             Some(topics) => {
                 let wanted =
                     topics.iter().map(|topic| find_topic(topic, version, &image)).collect();
-                coordinator.answer(|groups, _| groups.fetch_offsets(&fetcher, wanted)).await
+                let fetch = |groups: &mut Groups, _: &mut Turn| {
+                    groups.fetch_offsets(&fetcher, wanted, &*image)
+                };
+                coordinator.answer(fetch).await
             }
-            None => coordinator.answer(|groups, _| groups.fetch_all_offsets(&fetcher)).await,
+            None => {
+                coordinator.answer(|groups, _| groups.fetch_all_offsets(&fetcher, &*image)).await
+            }
         };
         match found.flatten() {
             Ok(topics) => OffsetFetchResponseGroup {

@@ -60,10 +60,7 @@ impl ClassicGroup {
 
     fn on_session_timer(&mut self, id: &Str, turn: &mut Turn) {
         if self.members.remove_pending(id) {
-            if self.state == State::PreparingRebalance && self.members.have_all_joined() {
-                self.complete_join(turn);
-            }
-            return;
+            return self.maybe_complete_join(turn);
         }
         if !self.members.contains(id) || self.members.is_waiting(id) {
             return;
@@ -75,8 +72,8 @@ impl ClassicGroup {
             State::Stable | State::CompletingRebalance => {
                 self.prepare_rebalance(Reason::ours("a member's session has ended"), turn);
             }
-            State::PreparingRebalance if self.members.have_all_joined() => self.complete_join(turn),
-            State::PreparingRebalance | State::Empty | State::Dead => {}
+            State::PreparingRebalance => self.maybe_complete_join(turn),
+            State::Empty | State::Dead => {}
         }
     }
 

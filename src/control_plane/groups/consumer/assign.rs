@@ -7,12 +7,6 @@ use super::member::Assignment;
 use crate::types::TopicId;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub const UNIFORM: &str = "uniform";
-pub const RANGE: &str = "range";
-
-/// As group.consumer.assignors names them.
-pub const ASSIGNORS: &[&str] = &[UNIFORM, RANGE];
-
 /// A member as an assignor sees it.
 #[derive(Debug)]
 pub struct Subscriber<'a> {

@@ -87,7 +87,7 @@ impl ConsumerGroup {
         let changed = self.admit(&id, &found, before.said, said, turn);
         let downgrades = self.wants_downgrade(turn);
         if downgrades {
-            self.soft.rebalances = changed.subscription;
+            self.soft.rebalances |= changed.subscription;
         } else {
             let regexes_changed = self.refresh_regexes(topics, turn);
             self.refresh_epoch(changed.bump || regexes_changed, topics, turn);

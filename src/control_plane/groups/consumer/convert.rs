@@ -1,4 +1,5 @@
-//! From a classic group to a consumer group and back (KIP-848's online migration, "bidirectional").
+//! From a classic group to a consumer group and back (KIP-848's online migration), as far as the broker's
+//! policy allows.
 
 use super::classic_member::{assignment_bytes, read_assignment};
 use super::member::{Assignment, Holding, Member, MemberState, Owned, write_target};
@@ -21,18 +22,20 @@ use std::collections::HashSet;
 impl ConsumerGroup {
     /// The group that takes a classic one's place when somebody joins it by ConsumerGroupHeartbeat. Its members
     /// keep what they have, and learn by their next Heartbeat that they are to join again. The classic group is
-    /// to be forgotten; its tombstone is stored.
+    /// to be forgotten; its tombstone is stored. `may_join` says whether the group would let in who joins.
     ///
     /// # Errors
-    /// GROUP_ID_NOT_FOUND, and nothing has changed: the members are no consumers, too many, or have an assignor
-    /// that keeps data in its assignments.
+    /// GROUP_ID_NOT_FOUND, and nothing has changed: groups are not upgraded, or the members are no consumers, too
+    /// many, or have an assignor that keeps data in its assignments. What `may_join` says, and nothing has changed.
     pub fn from_classic(
         classic: &mut ClassicGroup,
+        may_join: &dyn Fn(&ConsumerGroup, &Turn) -> Result<(), Refusal>,
         topics: &dyn TopicView,
         turn: &mut Turn,
     ) -> Result<ConsumerGroup, Refusal> {
         let mut group = ConsumerGroup::new(classic.id().clone());
         if classic.can_be_deleted() {
+            may_join(&group, turn)?;
             classic.delete(turn);
             return Ok(group);
         }
@@ -46,6 +49,9 @@ impl ConsumerGroup {
                 ),
             )
         };
+        if !turn.config.consumer_migration_policy.upgrades() {
+            return Err(refuse("online upgrade is disabled"));
+        }
         if !classic.uses_consumer_protocol() {
             return Err(refuse("the group does not use the consumer embedded protocol"));
         }
@@ -76,7 +82,14 @@ impl ConsumerGroup {
             }
             members.push((member.id.clone(), Member { said, holding }));
         }
+        let mut converted = group.clone();
+        for (id, member) in &members {
+            converted.replay(ConsumerChange::Member(id.clone(), Some(member.said.clone())));
+        }
+        may_join(&converted, turn)?;
         let epoch = classic.generation();
+        // Members were on their way to another generation: they have to come again if this group ends.
+        group.soft.rebalances = classic.state() != classic::State::Stable;
         classic.convert_away(turn);
         group.take_over(members, epoch, topics, turn);
         tracing::info!(group = %group.group, "the classic group became a consumer group");
@@ -112,11 +125,17 @@ impl ConsumerGroup {
         }
     }
 
+    /// Should the group become a classic one again, its members are to join anew.
+    pub fn rebalance_when_classic(&mut self) {
+        self.soft.rebalances = true;
+    }
+
     /// Whether all who are left speak the classic protocol: the group is to become a classic one.
     pub(super) fn wants_downgrade(&self, turn: &Turn) -> bool {
         let count = self.members.len();
         count > 0
             && self.follows.classic_members == count
+            && turn.config.consumer_migration_policy.downgrades()
             && count <= turn.config.members_max
             // A classic group is one record. One that is too large stays as it is.
             && self.members.values().map(classic_bytes).sum::<usize>() <= GROUP_VALUE_BYTES_MAX

@@ -2,6 +2,7 @@
 
 use super::member::{Assignment, Member, Owned};
 use super::{ConsumerGroup, TopicView};
+use crate::control_plane::groups::turn::GroupConfig;
 use crate::types::TopicId;
 use crate::wire::Str;
 use crate::wire::api::consumer_group_describe::{
@@ -13,13 +14,13 @@ const MEMBER_TYPE_CLASSIC: i8 = 0;
 const MEMBER_TYPE_CONSUMER: i8 = 1;
 
 impl ConsumerGroup {
-    pub fn describe(&self, topics: &dyn TopicView) -> DescribedConsumerGroup {
+    pub fn describe(&self, topics: &dyn TopicView, config: &GroupConfig) -> DescribedConsumerGroup {
         DescribedConsumerGroup {
             group_id: self.group.clone(),
             group_state: Str::from_static(self.state_name()),
             group_epoch: self.epoch,
             assignment_epoch: self.assignment_epoch,
-            assignor_name: Str::from(self.preferred_assignor()),
+            assignor_name: Str::from_static(self.preferred_assignor(config).name()),
             members: self
                 .members
                 .iter()

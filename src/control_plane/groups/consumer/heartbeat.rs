@@ -4,8 +4,8 @@ use super::member::{Holding, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member, MemberStat
 use super::reconcile::Reconciliation;
 use super::record::ConsumerChange;
 use super::topics::compile;
-use super::{ConsumerGroup, Refusal, TopicView, assign, rebalance_timeout, sort_topics};
-use crate::control_plane::groups::turn::{Timer, Turn};
+use super::{ConsumerGroup, Refusal, TopicView, rebalance_timeout, sort_topics};
+use crate::control_plane::groups::turn::{GroupConfig, Timer, Turn};
 use crate::limits::GROUP_MEMBER_BYTES_MAX;
 use crate::log::planted::{self, Bug};
 use crate::types::TopicId;
@@ -25,8 +25,10 @@ pub struct Caller {
 pub fn refuse(
     request: &ConsumerGroupHeartbeatRequest,
     version: i16,
+    config: &GroupConfig,
 ) -> Option<ConsumerGroupHeartbeatResponse> {
-    check(request, version).err().map(Refusal::heartbeat_response)
+    let checked = check(request, version).and_then(|()| check_assignor(request, config));
+    checked.err().map(Refusal::heartbeat_response)
 }
 
 fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Refusal> {
@@ -67,14 +69,22 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Re
         ..LEAVE_STATIC_EPOCH => return invalid("MemberEpoch is invalid."),
         _ => {}
     }
+    Ok(())
+}
+
+fn check_assignor(
+    request: &ConsumerGroupHeartbeatRequest,
+    config: &GroupConfig,
+) -> Result<(), Refusal> {
+    let supported: Vec<&str> = config.consumer_assignors.iter().map(|one| one.name()).collect();
     match &request.server_assignor {
-        Some(name) if !assign::ASSIGNORS.contains(&name.as_str()) => Err(Refusal::new(
-            ErrorCode::UnsupportedAssignor,
-            format!(
-                "ServerAssignor {name} is not supported. Supported assignors: {}.",
-                assign::ASSIGNORS.join(", ")
-            ),
-        )),
+        Some(name) if !supported.contains(&name.as_str()) => {
+            let supported = supported.join(", ");
+            let message = format!(
+                "ServerAssignor {name} is not supported. Supported assignors: {supported}."
+            );
+            Err(Refusal::new(ErrorCode::UnsupportedAssignor, message))
+        }
         _ => Ok(()),
     }
 }
@@ -86,6 +96,13 @@ pub(super) enum Found {
     New,
     /// A static member that comes back under a new id takes the place of this one.
     Replaces(Str),
+}
+
+/// A member that may be in the group, as it was and as it says that it is.
+struct Admission {
+    found: Found,
+    before: Member,
+    said: ConsumerGroupMemberMetadataValue,
 }
 
 /// What a request changed of a subscription.
@@ -198,15 +215,8 @@ impl ConsumerGroup {
             true => new_member_id(turn),
             false => request.member_id.detached(),
         };
-        self.check_room(&id, turn)?;
-        let found = self.find(request, &id)?;
-        let before = match &found {
-            Found::Known => self.members[&id].clone(),
-            Found::New => Member::default(),
-            Found::Replaces(other) => self.members[other].clone(),
-        };
-        let said = updated(&before.said, request, caller);
-        self.check_subscription(&before, &said, topics)?;
+        let Admission { found, before, said } =
+            self.admission(request, &id, caller, topics, turn)?;
         let said_owned = request.topic_partitions.as_deref();
         if before.holding.state == MemberState::Unknown
             && said_owned.is_none_or(|it| !it.is_empty())
@@ -241,6 +251,40 @@ impl ConsumerGroup {
             member_id: Some(id),
             ..Default::default()
         })
+    }
+
+    /// Whether `heartbeat` would let somebody join. Nothing changes.
+    ///
+    /// # Errors
+    /// What it would answer.
+    pub fn check_join(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &Caller,
+        topics: &dyn TopicView,
+        turn: &Turn,
+    ) -> Result<(), Refusal> {
+        self.admission(request, &request.member_id, caller, topics, turn).map(drop)
+    }
+
+    fn admission(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        id: &Str,
+        caller: &Caller,
+        topics: &dyn TopicView,
+        turn: &Turn,
+    ) -> Result<Admission, Refusal> {
+        self.check_room(id, turn)?;
+        let found = self.find(request, id)?;
+        let before = match &found {
+            Found::Known => self.members[id].clone(),
+            Found::New => Member::default(),
+            Found::Replaces(other) => self.members[other].clone(),
+        };
+        let said = updated(&before.said, request, caller);
+        self.check_subscription(&before, &said, topics)?;
+        Ok(Admission { found, before, said })
     }
 
     pub(super) fn check_room(&self, id: &Str, turn: &Turn) -> Result<(), Refusal> {

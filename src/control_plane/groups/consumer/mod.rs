@@ -37,6 +37,7 @@ pub use topics::{TopicView, compile};
 
 use super::record::GroupRecord;
 use super::turn::{Timer, Turn};
+use crate::runtime::Instant;
 use crate::types::{Timestamp, TopicId};
 use crate::wire::Str;
 use crate::wire::consumer_group::{
@@ -47,9 +48,6 @@ use member::{Assignment, Holding, Member, MemberState, target_bytes};
 use record::{ConsumerChange, ConsumerRecord};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
-
-/// The assignor of a group whose members do not ask for one: the first of group.consumer.assignors.
-pub const DEFAULT_ASSIGNOR: &str = assign::UNIFORM;
 
 /// What topics a regular expression matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +99,9 @@ struct Soft {
     searched: Option<(u64, Timestamp)>,
     /// When the group becomes a classic one, its members are to join again.
     rebalances: bool,
+    /// When it was warned that topics are not assigned: some that regular expressions match, or new partitions.
+    left_out_warned: Option<Instant>,
+    withheld_warned: Option<Instant>,
 }
 
 impl ConsumerGroup {

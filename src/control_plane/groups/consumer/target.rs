@@ -1,14 +1,16 @@
 //! The group's epoch, and the target assignment that goes with it.
 
 use super::assign::{self, Subscriber};
-use super::member::{Assignment, write_target};
+use super::member::{Assignment, Member, write_target};
 use super::record::ConsumerChange;
 use super::topics::{metadata_hash, resolve};
-use super::{ConsumerGroup, DEFAULT_ASSIGNOR, Refusal, ResolvedRegex, TopicView};
-use crate::control_plane::groups::turn::Turn;
+use super::{ConsumerGroup, Refusal, ResolvedRegex, TopicView};
+use crate::config::Assignor;
+use crate::control_plane::groups::turn::{GroupConfig, Turn};
 use crate::limits::{
     GROUP_ASSIGNED_PARTITION_BYTES, GROUP_ASSIGNED_TOPIC_BYTES, GROUP_ASSIGNMENT_BYTES_MAX,
 };
+use crate::runtime::Instant;
 use crate::types::{Timestamp, TopicId};
 use crate::wire::consumer_group::{
     ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
@@ -20,6 +22,9 @@ use std::time::Duration;
 
 /// Topics that came since are looked for no sooner than this after the last time, as in Kafka.
 const REGEX_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+/// What goes on at each heartbeat is warned of this often, for each group.
+const WARN_EVERY: Duration = Duration::from_mins(10);
 
 impl ConsumerGroup {
     /// Searches the topics for the group's regular expressions, when one is new, or topics may be. Whether what
@@ -51,7 +56,9 @@ impl ConsumerGroup {
             self.soft.searched = Some((topics.version(), turn.wall));
         }
         let mut changed = false;
-        for (regex, matching) in resolve(wanted.iter(), topics) {
+        let (found, left_out) = resolve(wanted.iter(), topics);
+        self.note_left_out(left_out, turn);
+        for (regex, matching) in found {
             if self.regexes.get(&regex).is_some_and(|known| known.topics == matching) {
                 continue;
             }
@@ -64,6 +71,17 @@ impl ConsumerGroup {
             changed = true;
         }
         changed
+    }
+
+    fn note_left_out(&mut self, left_out: u64, turn: &mut Turn) {
+        turn.counts.topics_left_out += left_out;
+        if left_out > 0 && is_due(&mut self.soft.left_out_warned, turn.now) {
+            tracing::warn!(
+                group = %self.group,
+                topics = left_out,
+                "regular expressions of the group match too many topics: some are not assigned"
+            );
+        }
     }
 
     pub(super) fn drop_unused_regexes(&mut self, turn: &mut Turn) {
@@ -111,13 +129,16 @@ impl ConsumerGroup {
         }
         let facts = self.subscribed_facts(topics);
         if assigned_bytes(facts.values().copied()) > GROUP_ASSIGNMENT_BYTES_MAX {
-            tracing::warn!(
-                group = %self.group,
-                "topics of the group have too many partitions: assignments stay as they are"
-            );
+            turn.counts.assignments_withheld += 1;
+            if is_due(&mut self.soft.withheld_warned, turn.now) {
+                tracing::warn!(
+                    group = %self.group,
+                    "topics of the group have too many partitions: assignments stay as they are"
+                );
+            }
             return;
         }
-        for (id, target) in self.compute_target(&facts) {
+        for (id, target) in self.compute_target(&facts, turn.config) {
             if self.targets.get(&id) != Some(&target) {
                 self.change(ConsumerChange::Target(id, Some(write_target(&target))), turn);
             }
@@ -130,7 +151,11 @@ impl ConsumerGroup {
         turn.counts.assignments_consumer += 1;
     }
 
-    fn compute_target(&self, facts: &BTreeMap<Str, (TopicId, usize)>) -> Vec<(Str, Assignment)> {
+    fn compute_target(
+        &self,
+        facts: &BTreeMap<Str, (TopicId, usize)>,
+        config: &GroupConfig,
+    ) -> Vec<(Str, Assignment)> {
         let nothing = Assignment::new();
         let subscribers: Vec<Subscriber> = self
             .members
@@ -148,20 +173,31 @@ impl ConsumerGroup {
             })
             .collect();
         let counts = facts.values().copied().collect();
-        let targets = match self.preferred_assignor() {
-            assign::RANGE => assign::range(&subscribers, &counts),
-            _ => assign::uniform(&subscribers, &counts),
+        let targets = match self.preferred_assignor(config) {
+            Assignor::Range => assign::range(&subscribers, &counts),
+            Assignor::Uniform => assign::uniform(&subscribers, &counts),
         };
         self.members.keys().cloned().zip(targets).collect()
     }
 
-    /// The assignor that most members ask for.
-    pub(super) fn preferred_assignor(&self) -> &str {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in self.members.values().filter_map(|it| it.said.server_assignor.as_ref()) {
-            *votes.entry(name.as_str()).or_default() += 1;
+    /// The assignor that most members ask for, of those that there are: members may have joined when there were
+    /// others. Else the first.
+    pub(super) fn preferred_assignor(&self, config: &GroupConfig) -> Assignor {
+        let votes = |assignor: Assignor| {
+            let asks = |member: &&Member| {
+                member.said.server_assignor.as_ref().is_some_and(|name| *name == assignor.name())
+            };
+            self.members.values().filter(asks).count()
+        };
+        let mut best: Option<(Assignor, usize)> = None;
+        for assignor in config.consumer_assignors.iter().copied() {
+            let count = votes(assignor);
+            // Where as many ask for each, the first is it.
+            if best.is_none_or(|(_, most)| count > most) {
+                best = Some((assignor, count));
+            }
         }
-        votes.into_iter().max_by_key(|(_, count)| *count).map_or(DEFAULT_ASSIGNOR, |(name, _)| name)
+        best.map_or(Assignor::Uniform, |(assignor, _)| assignor)
     }
 
     /// Refuses a subscription with which the group could not be assigned.
@@ -194,6 +230,15 @@ impl ConsumerGroup {
 fn assigned_bytes(facts: impl Iterator<Item = (TopicId, usize)>) -> usize {
     let of = |(_, count)| GROUP_ASSIGNED_TOPIC_BYTES + count * GROUP_ASSIGNED_PARTITION_BYTES;
     facts.map(of).sum()
+}
+
+/// Whether it is time to warn once more, which is noted.
+fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = last.is_none_or(|at| now.since(at) >= WARN_EVERY);
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
 }
 
 fn age(at: Timestamp, now: Timestamp) -> Duration {

@@ -6,7 +6,7 @@ mod scenarios;
 
 use super::*;
 use crate::control_plane::configs::Overrides;
-use crate::control_plane::groups::turn::{GroupConfig, Timers};
+use crate::control_plane::groups::turn::{Counts, GroupConfig, Timers};
 use crate::runtime::Instant;
 use crate::wire::ErrorCode;
 use crate::wire::api::consumer_group_heartbeat::HeartbeatTopicPartitions;
@@ -64,6 +64,8 @@ pub struct Bench {
     pub overrides: BTreeMap<String, Overrides>,
     pub log: Vec<GroupRecord>,
     pub now: Duration,
+    /// Of all turns.
+    pub counts: Counts,
     folded: ConsumerGroup,
     timers: Timers,
     random: u64,
@@ -78,6 +80,7 @@ impl Bench {
             overrides: BTreeMap::new(),
             log: Vec::new(),
             now: Duration::from_secs(1000),
+            counts: Counts::default(),
             folded: ConsumerGroup::new(Str::from_static("g")),
             timers: Timers::default(),
             random: 7,
@@ -114,6 +117,8 @@ impl Bench {
         };
         let result = act(&mut self.group, &self.topics, &mut turn);
         let records = std::mem::take(&mut turn.records);
+        self.counts.topics_left_out += turn.counts.topics_left_out;
+        self.counts.assignments_withheld += turn.counts.assignments_withheld;
         let from = self.log.len();
         self.log.extend(records);
         self.check_fold(from);
@@ -155,7 +160,7 @@ impl Bench {
             client_id: Str::from_static("client"),
             client_host: Str::from_static("/127.0.0.1"),
         };
-        refuse(request, 1).unwrap_or_else(|| {
+        refuse(request, 1, &self.config).unwrap_or_else(|| {
             self.turn(|group, topics, turn| group.heartbeat(request, &caller, topics, turn))
         })
     }

@@ -64,24 +64,31 @@ pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
     })
 }
 
-/// What each of these matches. One that cannot be compiled (another program's log) matches nothing.
+/// What each of these matches, and how many topics were left out because all that match are too many. One that
+/// cannot be compiled (another program's log) matches nothing.
 pub fn resolve<'a>(
     patterns: impl Iterator<Item = &'a Str>,
     topics: &dyn TopicView,
-) -> BTreeMap<Str, BTreeSet<Str>> {
+) -> (BTreeMap<Str, BTreeSet<Str>>, u64) {
+    let mut left_out = 0;
     let mut found: Vec<(Str, Option<Regex>, BTreeSet<Str>, usize)> = patterns
         .map(|pattern| (pattern.clone(), compile(pattern).ok(), BTreeSet::new(), 0))
         .collect();
     topics.visit_names(&mut |name| {
         for (_, regex, matching, bytes) in &mut found {
-            let fits = *bytes + name.len() <= GROUP_REGEX_TOPICS_BYTES_MAX;
-            if fits && regex.as_ref().is_some_and(|regex| regex.is_match(name)) {
+            if !regex.as_ref().is_some_and(|regex| regex.is_match(name)) {
+                continue;
+            }
+            if *bytes + name.len() <= GROUP_REGEX_TOPICS_BYTES_MAX {
                 *bytes += name.len();
                 matching.insert(Str::from(name));
+            } else {
+                left_out += 1;
             }
         }
     });
-    found.into_iter().map(|(pattern, _, matching, _)| (pattern, matching)).collect()
+    let found = found.into_iter().map(|(pattern, _, matching, _)| (pattern, matching));
+    (found.collect(), left_out)
 }
 
 /// A hash of what a group's assignment depends on: the subscribed topics that are there, with their ids and

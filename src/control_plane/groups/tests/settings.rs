@@ -52,3 +52,25 @@ fn settings_of_a_group_reach_its_members_on_whichever_core_and_survive_a_crash()
         }
     });
 }
+
+#[test]
+fn what_the_broker_sets_for_consumer_groups_holds_for_their_members() {
+    Simulation::new(13).run(async {
+        let mut config = Config::default();
+        config.groups.consumer_assignors = vec![crate::config::Assignor::Range];
+        let host = harness::try_start(2, config).await.unwrap();
+        ready(&host).await;
+        let request = |assignor: &str| ConsumerGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: "me".into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            server_assignor: Some(assignor.into()),
+            topic_partitions: Some(vec![]),
+            ..Default::default()
+        };
+        let refused = host.call(0, 1, request("uniform")).await;
+        assert_eq!(refused.error_code, ErrorCode::UnsupportedAssignor);
+        assert_eq!(host.call(0, 1, request("range")).await.error_code, ErrorCode::None);
+    });
+}

@@ -165,6 +165,20 @@ fn an_id_that_nobody_joins_with_is_forgotten_after_the_session_timeout() {
 }
 
 #[test]
+fn an_id_that_is_given_up_does_not_end_the_first_wait_for_members() {
+    let delay = Duration::from_secs(40);
+    let config = GroupConfig { initial_rebalance_delay: delay, ..GroupConfig::default() };
+    let mut bench = Bench::with(config);
+    bench.join(request(""), 9);
+    let first = bench.join(request(""), 3);
+    bench.pass_ms(SESSION_MS);
+    assert!(bench.group.members().pending().is_empty());
+    assert!(first.is_waiting(), "others may come");
+    bench.pass(delay);
+    assert_eq!(first.get().generation_id, 1);
+}
+
+#[test]
 fn a_rebalance_waits_for_who_has_been_given_an_id() {
     let (mut bench, joined) = Bench::stable(1);
     let pending = bench.join(request(""), 9).get().member_id;

@@ -213,9 +213,14 @@ fn upgraded() -> (Bench, [ClassicClient; 2]) {
     let mut bench = Bench::with_topic("a", 6);
     let (mut classic, clients) = classic_group(&mut bench);
     bench.turn(|group, topics, turn| {
-        *group = ConsumerGroup::from_classic(&mut classic, topics, turn).expect("consumers");
+        *group =
+            ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("consumers");
     });
     (bench, clients)
+}
+
+fn anybody(_: &ConsumerGroup, _: &Turn) -> Result<(), Refusal> {
+    Ok(())
 }
 
 fn to_classic(bench: &mut Bench) -> Option<ClassicGroup> {
@@ -229,7 +234,7 @@ fn classic_members_keep_what_they_have_and_share_it_with_who_joins() {
     let mut new = Client::new("m1", &["a"]);
     let joined = new.beat(&mut bench);
     assert_eq!((joined.member_epoch, new.owned.len()), (5, 0));
-    assert_eq!(bench.group.describe(&bench.topics).members[0].member_type, 0);
+    assert_eq!(bench.group.describe(&bench.topics, &bench.config).members[0].member_type, 0);
     for client in &clients {
         assert_eq!(client.heartbeat(&mut bench), ErrorCode::RebalanceInProgress);
     }
@@ -298,7 +303,7 @@ fn groups_that_no_consumers_made_stay_classic() {
         classic_turn(bench, |topics, turn| {
             let mut classic = ClassicGroup::converted(name, 4, vec![member], turn);
             let stored = turn.records.len();
-            let refusal = ConsumerGroup::from_classic(&mut classic, topics, turn).err();
+            let refusal = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).err();
             assert_eq!(turn.records.len() == stored, refusal.is_some(), "all or nothing");
             turn.records.clear();
             refusal.map(|refusal| refusal.code)
@@ -443,10 +448,74 @@ fn an_empty_classic_group_makes_way() {
     let mut bench = Bench::with_topic("a", 2);
     let group = classic_turn(&mut bench, |topics, turn| {
         let mut classic = ClassicGroup::new(Str::from_static("g"), turn.wall);
-        let group = ConsumerGroup::from_classic(&mut classic, topics, turn).expect("empty");
+        let group =
+            ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).expect("empty");
         let stored = std::mem::take(&mut turn.records);
         assert_eq!(stored, [GroupRecord::Classic(Str::from_static("g"), None)]);
         group
     });
     assert!(group.is_gone());
+}
+
+#[test]
+fn members_that_were_rebalancing_join_again_when_the_group_is_classic_once_more() {
+    for is_stable in [true, false] {
+        let mut bench = Bench::with_topic("a", 6);
+        let (mut classic, clients) = classic_group(&mut bench);
+        if !is_stable {
+            let member = MemberIdentity { member_id: clients[1].id(), ..Default::default() };
+            let request = LeaveGroupRequest { members: vec![member], ..Default::default() };
+            classic_turn(&mut bench, |_, turn| classic.leave(&request, 5, turn));
+            assert_eq!(classic.state_name(), "PreparingRebalance");
+        }
+        bench.turn(|group, topics, turn| {
+            *group = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).unwrap();
+        });
+        let (topics, mut group) = (bench.topics.clone(), bench.group.clone());
+        let classic = classic_turn(&mut bench, |_, turn| {
+            let classic = group.to_classic(&topics, turn);
+            turn.records.clear();
+            classic
+        });
+        let state = if is_stable { "Stable" } else { "PreparingRebalance" };
+        assert_eq!(classic.expect("classic").state_name(), state);
+    }
+}
+
+#[test]
+fn groups_change_their_kind_as_the_policy_says() {
+    use crate::config::MigrationPolicy::{self, *};
+    let upgrades = |policy: MigrationPolicy| {
+        let mut bench = Bench::with_topic("a", 6);
+        bench.config.consumer_migration_policy = policy;
+        let (mut classic, _) = classic_group(&mut bench);
+        let refused = classic_turn(&mut bench, |topics, turn| {
+            let refused = ConsumerGroup::from_classic(&mut classic, &anybody, topics, turn).err();
+            turn.records.clear();
+            refused
+        });
+        assert!(refused.iter().all(|refusal| refusal.code == ErrorCode::GroupIdNotFound));
+        // One without members makes way whatever the policy is.
+        let mut empty = ClassicGroup::new(Str::from_static("g"), Timestamp(0));
+        let made = classic_turn(&mut bench, |topics, turn| {
+            let made = ConsumerGroup::from_classic(&mut empty, &anybody, topics, turn);
+            turn.records.clear();
+            made
+        });
+        assert!(made.is_ok());
+        refused.is_none()
+    };
+    let downgrades = |policy: MigrationPolicy| {
+        let (mut bench, _) = upgraded();
+        bench.config.consumer_migration_policy = policy;
+        let (topics, mut group) = (bench.topics.clone(), bench.group.clone());
+        classic_turn(&mut bench, |_, turn| {
+            let classic = group.to_classic(&topics, turn);
+            turn.records.clear();
+            classic.is_some()
+        })
+    };
+    let allowed = [Bidirectional, Upgrade, Downgrade, Disabled]
+        .map(|policy| (upgrades(policy), downgrades(policy)));
+    assert_eq!(allowed, [(true, true), (true, false), (false, true), (false, false)]);
 }

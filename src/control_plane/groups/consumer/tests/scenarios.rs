@@ -251,7 +251,9 @@ fn requests_that_make_no_sense_are_refused() {
         request
     };
     let check = |change: fn(&mut ConsumerGroupHeartbeatRequest), version, expected| {
-        let code = refuse(&valid(change), version).map_or(ErrorCode::None, |it| it.error_code);
+        let config = GroupConfig::default();
+        let code =
+            refuse(&valid(change), version, &config).map_or(ErrorCode::None, |it| it.error_code);
         assert_eq!(code, expected);
     };
     const BLANK: Str = Str::from_static(" ");
@@ -424,7 +426,7 @@ fn a_group_is_described_as_it_is() {
         Client::new("m2", &["a"]),
     ];
     settled(&mut bench, &mut clients);
-    let described = bench.group.describe(&bench.topics);
+    let described = bench.group.describe(&bench.topics, &bench.config);
     let epoch = bench.group.epoch;
     assert_eq!(described.group_state, "Stable");
     assert_eq!((described.group_epoch, described.assignment_epoch), (epoch, epoch));
@@ -437,7 +439,7 @@ fn a_group_is_described_as_it_is() {
     assert_eq!(one.assignment.topic_partitions[0].topic_name, "a");
     assert_eq!(one.assignment.topic_partitions[0].partitions, clients[0].indexes());
     bench.topics.remove("a");
-    let described = bench.group.describe(&bench.topics);
+    let described = bench.group.describe(&bench.topics, &bench.config);
     assert!(described.members[0].assignment.topic_partitions.is_empty(), "it has no name now");
 }
 
@@ -481,7 +483,7 @@ fn a_member_without_an_id_gets_one() {
     let mut request = Client::new("", &["a"]).request();
     request.member_id = Str::default();
     let caller = Caller { client_id: Str::default(), client_host: Str::default() };
-    assert_eq!(refuse(&request, 0), None);
+    assert_eq!(refuse(&request, 0, &GroupConfig::default()), None);
     let joined = bench.turn(|group, topics, turn| group.heartbeat(&request, &caller, topics, turn));
     let id = joined.member_id.expect("an id");
     assert!(TopicId::from_base64(&id).is_some(), "{id}");
@@ -533,4 +535,76 @@ fn records_of_kafka_before_4_3_do_not_say_since_when() {
     };
     let holding = Holding::from_value(&value);
     assert_eq!(holding.epoch_of(TopicId([1; 16]), 3), Some(6));
+}
+
+#[test]
+fn topics_that_are_too_many_for_an_expression_are_counted_and_warned_of_now_and_then() {
+    let mut bench = Bench::new();
+    let name = |number: usize| format!("a{number:0>239}");
+    let fitting = crate::limits::GROUP_REGEX_TOPICS_BYTES_MAX / name(0).len();
+    for number in 0..fitting {
+        bench.topics.set(&name(number), 1);
+    }
+    let mut client = Client { regex: Some("a.*".to_string()), ..Client::new("m1", &[]) };
+    client.beat(&mut bench);
+    let found = |bench: &Bench| bench.group.regexes["a.*"].topics.len();
+    assert_eq!((found(&bench), bench.counts.topics_left_out), (fitting, 0));
+    bench.topics.set(&name(fitting), 1);
+    bench.topics.set("b", 1);
+    let mut warned = BTreeSet::new();
+    for _ in 0..20 {
+        bench.pass(30 * SECOND);
+        client.beat(&mut bench);
+        warned.insert(bench.group.soft.left_out_warned);
+        // Something is new, so that topics are searched.
+        bench.topics.set("c", 1);
+    }
+    assert_eq!((found(&bench), bench.counts.topics_left_out), (fitting, 20));
+    assert_eq!(warned.len(), 1, "once in ten minutes");
+    bench.pass(30 * SECOND);
+    client.beat(&mut bench);
+    warned.insert(bench.group.soft.left_out_warned);
+    assert_eq!(warned.len(), 2);
+}
+
+#[test]
+fn topics_that_grew_too_large_keep_their_assignment_which_is_counted_and_warned_of_now_and_then() {
+    let mut bench = Bench::with_topic("a", 4);
+    let mut client = Client::new("m1", &["a"]);
+    client.beat(&mut bench);
+    assert_eq!((client.owned.len(), bench.counts.assignments_withheld), (4, 0));
+    bench.topics.set("a", 130_000);
+    let mut warned = BTreeSet::new();
+    for _ in 0..20 {
+        bench.pass(30 * SECOND);
+        client.beat(&mut bench);
+        warned.insert(bench.group.soft.withheld_warned);
+    }
+    assert_eq!((client.owned.len(), bench.counts.assignments_withheld), (4, 20));
+    assert_eq!(warned.len(), 1, "once in ten minutes");
+}
+
+#[test]
+fn members_choose_among_the_assignors_that_there_are() {
+    use crate::config::Assignor::{Range, Uniform};
+    let mut bench = Bench::with_topic("a", 4);
+    let asking = |name: &str, id: &str| Client {
+        assignor: Some(name.to_string()),
+        ..Client::new(id, &["a"])
+    };
+    let assignor = |bench: &Bench| {
+        bench.group.describe(&bench.topics, &bench.config).assignor_name.to_string()
+    };
+    assert_eq!(asking("uniform", "m1").beat(&mut bench).error_code, ErrorCode::None);
+    assert_eq!(assignor(&bench), "uniform");
+    bench.config.consumer_assignors = vec![Range];
+    let refused = asking("uniform", "m2").beat(&mut bench);
+    assert_eq!(refused.error_code, ErrorCode::UnsupportedAssignor);
+    let message = refused.error_message.unwrap();
+    assert_eq!(message, "ServerAssignor uniform is not supported. Supported assignors: range.");
+    assert_eq!(assignor(&bench), "range", "there is no other any more");
+    bench.config.consumer_assignors = vec![Range, Uniform];
+    assert_eq!(assignor(&bench), "uniform", "a member asks for it");
+    assert_eq!(asking("range", "m2").beat(&mut bench).error_code, ErrorCode::None);
+    assert_eq!(assignor(&bench), "range", "the first, when as many ask for each");
 }
