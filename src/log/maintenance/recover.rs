@@ -235,19 +235,12 @@ impl Partition {
         while let Some((next_base, _)) = listing.segments.get(at + 1).copied() {
             let goes_on =
                 self.scan_rolled(&mut active, &mut scan, next_base, &mut recovery).await?;
-            if goes_on {
-                let completed = self.complete_rolled(&active, &scan, next_base).await;
-                if let Some(fault) = full_disk_of(completed)? {
-                    // What is left of them may end before the segment does.
-                    self.remove_indexes(active.base).await?;
-                    full = full.or(Some(fault));
-                }
-                self.sync_names().await?;
-            } else {
+            if !goes_on {
                 self.remove_later(&mut listing, at).await?;
                 segments.truncate(at + 1);
                 break;
             }
+            full = full.or(self.complete_rolled(&active, &scan, next_base).await?);
             segments[at] = Segment::sealed(active.base, active.end.0);
             at += 1;
             let (base, bytes) = listing.segments[at];
@@ -431,8 +424,23 @@ impl Partition {
         Ok(true)
     }
 
-    /// Writes what a sealed segment has beside its records.
+    /// Writes what a sealed segment has beside its records. Gives what a full disk kept from being written.
     async fn complete_rolled(
+        self: &Rc<Self>,
+        segment: &Segment,
+        scan: &Scan,
+        next_base: Offset,
+    ) -> Result<Option<LogFault>, LogFault> {
+        let full = full_disk_of(self.write_beside_rolled(segment, scan, next_base).await)?;
+        if full.is_some() {
+            // What is left of them may end before the segment does.
+            self.remove_indexes(segment.base).await?;
+        }
+        self.sync_names().await?;
+        Ok(full)
+    }
+
+    async fn write_beside_rolled(
         self: &Rc<Self>,
         segment: &Segment,
         scan: &Scan,
