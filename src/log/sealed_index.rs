@@ -169,7 +169,8 @@ impl Partition {
                 if visit(&header, here).is_break() {
                     return Ok(());
                 }
-                at += next_bytes;
+                // Of the one after it no more than a header is known to be needed.
+                (at, next_bytes) = (at + next_bytes, BATCH_HEADER_BYTES);
             }
             if left - at < next_bytes && left > at {
                 let reason = "the segment ends within a batch".to_string();
