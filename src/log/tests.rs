@@ -571,6 +571,33 @@ fn an_index_that_misleads_is_made_anew() {
 }
 
 #[test]
+fn an_index_is_made_anew_wherever_a_read_of_the_segment_ends() {
+    // Of one batch, but for the bytes of its value: the last then begins just before a window of 256 KiB ends.
+    let overhead = bytes_of(1, 200_000, 5, None).len() - 200_000;
+    for before_end in [1, 30, 60, 61, 62] {
+        simulate(async {
+            let shard = shard();
+            let config = LogConfig { segment_bytes: 263_000, ..LogConfig::default() };
+            let partition = open_with(&shard, config.clone(), 0).await;
+            let first = bytes_of(1, 256 * 1024 - before_end - overhead, 5, None);
+            assert_eq!(first.len(), 256 * 1024 - before_end);
+            append(&partition, first).await;
+            for bytes in [100, 2000] {
+                append(&partition, bytes_of(1, bytes, 5, None)).await;
+            }
+            partition.stop().await.unwrap();
+            disk().put_file("/data/t-0/00000000000000000000.index", b"no index").unwrap();
+            let partition = open_with(&shard, config, 0).await;
+            assert_eq!(
+                read(&partition, 1, 1, true).await,
+                [1],
+                "{before_end} bytes before the end"
+            );
+        });
+    }
+}
+
+#[test]
 fn a_stop_waits_for_what_is_pending() {
     simulate(async {
         let shard = shard();
