@@ -15,6 +15,7 @@ const SHARES: u64 = 4;
 const KEPT: &[(u64, &str)] = &[
     (4855, "a full disk's retention took a segment whose producers no snapshot knew"),
     (2_329_817, "a full disk left a time index that ended before its segment"),
+    (2_089_018, "a recovery point ran away from the index after a start that had read much"),
 ];
 
 fn histories() -> u64 {

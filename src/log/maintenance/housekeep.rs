@@ -211,6 +211,12 @@ impl State {
         (deletes && std::mem::take(&mut house.retains)).then_some(Chore::Retain)
     }
 
+    /// Bytes of the active segment that its index files do not cover, as far as this life knows.
+    pub(super) fn unindexed_bytes(&self) -> u64 {
+        let active = self.active();
+        active.end - self.house.written_of(active.base).end
+    }
+
     /// What a commit made due. True when there is something for a housekeeper.
     pub(in crate::log) fn note_chores(&mut self, index_step_bytes: u64) -> bool {
         let limit = self.config.segment_bytes;
@@ -240,6 +246,12 @@ impl Partition {
             state.house.is_due = true;
             self.shard.add_chores(self);
         }
+    }
+
+    /// Has the active segment's index written out as far as it is.
+    pub(super) fn write_index_later(self: &Rc<Self>) {
+        self.state.borrow_mut().house.writes_index = true;
+        self.call_housekeeper();
     }
 
     /// All that is due, one after the other.

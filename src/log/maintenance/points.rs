@@ -2,8 +2,9 @@
 //! no more than `recovery_scan_bytes_max` of what was written since. Lives on its shard; a round waits for
 //! the disk, and nobody waits for it before the bound is reached.
 
+use super::recover::GAP_STEPS_MAX;
 use crate::log::fault::{FaultKind, LogFault};
-use crate::log::partition::Partition;
+use crate::log::partition::{Partition, State};
 use crate::log::planted::{self, Bug};
 use crate::log::recovery_points::{self, PointKey, RecoveryPoint};
 use crate::log::shard_log::ShardLog;
@@ -52,6 +53,17 @@ impl ShardLog {
     }
 }
 
+impl State {
+    /// Whether more may be on stable storage than the shard's file says.
+    fn wants_point(&self) -> bool {
+        let is_known = self.point.as_ref().is_some_and(|point| point.next == self.committed);
+        // Without any promise the file may not have what consumers see; nor while a write goes on that began so.
+        let lax = self.config.durability == Durability::Memory || self.in_flight.is_some();
+        let is_online = self.opened && !self.retired && self.fault.is_none();
+        is_online && self.active().allocated > 0 && !is_known && !lax
+    }
+}
+
 impl Partition {
     fn point_key(&self) -> PointKey {
         (self.id.topic_id, self.id.index)
@@ -77,18 +89,20 @@ impl Partition {
             tracing::debug!(partition = %self.id, %fault, "no recovery point yet");
             return self.state.borrow().fault.is_some();
         }
+        if !self.has_index_near(GAP_STEPS_MAX / 2) {
+            // A start resumes where the index ends: the point must not run away from it.
+            self.write_index_later();
+            self.kept().await;
+            if !self.has_index_near(GAP_STEPS_MAX) {
+                return false;
+            }
+        }
         let (point, is_unsynced) = {
             let state = self.state.borrow();
-            if state.retired || !state.opened || state.fault.is_some() {
+            if !state.wants_point() {
                 return true;
             }
             let active = state.active();
-            let is_known = state.point.as_ref().is_some_and(|point| point.next == state.committed);
-            // Without any promise the file may not have what consumers see; nor while a write goes on that began so.
-            let lax = state.config.durability == Durability::Memory || state.in_flight.is_some();
-            if active.allocated == 0 || is_known || lax {
-                return true;
-            }
             let (next, epochs) = (state.committed, state.epochs.clone());
             let point = RecoveryPoint::at_end_of(active, next, epochs, &state.producers);
             (point, state.unsynced)
@@ -106,6 +120,13 @@ impl Partition {
         }
         self.state.borrow_mut().point = Some(point);
         true
+    }
+
+    /// Whether the index files of the active segment reach near its end, as far as this life knows; or nobody asks.
+    fn has_index_near(&self, steps_max: u64) -> bool {
+        let state = self.state.borrow();
+        let unindexed_max = steps_max * self.shard.options.index_step_bytes;
+        !state.wants_point() || state.unindexed_bytes() <= unindexed_max
     }
 
     fn saved_entry(&self) -> Option<Vec<u8>> {

@@ -40,7 +40,7 @@ use std::sync::Arc;
 const REWRITE_BYTES: usize = 1 << 20;
 
 /// Steps by which an index is written on that may be missing at its end: beyond, it is made anew.
-const GAP_STEPS_MAX: u64 = 4;
+pub(super) const GAP_STEPS_MAX: u64 = 4;
 
 /// What opening a partition found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
