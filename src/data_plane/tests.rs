@@ -148,6 +148,28 @@ fn a_full_disk_does_not_keep_a_waiting_fetch_busy_for_ever() {
     });
 }
 
+#[test]
+fn files_of_several_partitions_are_read_side_by_side() {
+    run(cold(), async |host| {
+        let partitions: Vec<(i32, i64)> = (0..9).map(|index| (index, 0)).collect();
+        host.create("t", 9, &[]).await;
+        for (index, _) in &partitions {
+            host.produce("t", *index, 2, 100_000).await;
+        }
+        let mut client = host.client(0).await;
+        let latency = SECOND..SECOND + SECOND / 100;
+        // The files are opened by then.
+        client.call(12, &waiting(1, i32::MAX, fetch_request("t", &partitions))).await;
+        disk().set_options(DiskOptions { latency, ..disk().options() });
+        let before = now();
+        let answer = client.call(12, &waiting(1, i32::MAX, fetch_request("t", &partitions))).await;
+        assert!(partitions_of(&answer).into_iter().all(|data| record_bytes_of(data) > 100_000));
+        // The first alone, then four and four.
+        let reads = now().since(before).as_secs_f64();
+        assert!((3.0..3.5).contains(&reads), "{reads}");
+    });
+}
+
 /// The offsets of an answer's batches, which follow each other.
 fn offsets_of(data: &PartitionData) -> std::ops::Range<i64> {
     let Some(Records::Inline(bytes)) = &data.records else { return 0..0 };

@@ -8,10 +8,12 @@ use super::request::{
     Bounds, PartitionError, PartitionKey, Produced, ReadCopy, ReadSpec, ShardReply, ShardRequest,
     TimeLookup,
 };
-use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, WatchKey};
+use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, ReadError, WatchKey};
 use crate::runtime;
 use crate::types::{Offset, ShardId};
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -99,6 +101,19 @@ impl Reading {
 
 /// No file is read for less than this part of an answer.
 const ROOM_LEFT_EMPTY: usize = 8;
+/// Reads of files that one fetch has under way at once: enough to keep a device busy, too few for one consumer to
+/// have it to itself.
+const FILE_READS_MAX: usize = 4;
+
+/// Takes what a read of a file gave; what it left of its limit.
+fn settle(
+    results: &mut [Result<ReadBatches, PartitionError>],
+    (at, limit, read): (usize, usize, Result<ReadBatches, ReadError>),
+) -> usize {
+    let taken = read.as_ref().map_or(0, |batches| batches.bytes);
+    results[at] = read.map_err(PartitionError::from);
+    limit - taken.min(limit)
+}
 
 impl Shard {
     // ------------------------------------------------------------ from this core
@@ -146,7 +161,8 @@ impl Shard {
     }
 
     /// Reads partitions of this core, `bytes_max` in all; the first batch found is whole whatever its
-    /// size (KIP-74).
+    /// size (KIP-74). What is in memory is taken in the order asked; files are read side by side meanwhile, each
+    /// within what is left if those before it give all that they may.
     pub async fn read_here(
         self: &Rc<Self>,
         specs: &[ReadSpec],
@@ -160,28 +176,51 @@ impl Shard {
         }
         let mut left = bytes_max;
         let mut first_whole = true;
-        let mut results = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let limit = spec.bytes_max.min(left);
-            let first_whole_here = first_whole && spec.first_whole;
-            // The last of the room is left empty rather than filled by reads of files that give nothing,
-            // because the next batch is larger.
-            let is_worth_a_read = first_whole_here || left >= bytes_max / ROOM_LEFT_EMPTY;
-            let read = match self.partition(spec.key) {
-                Ok(partition) if is_worth_a_read => {
-                    partition.read(spec.offset, limit, first_whole_here).await
-                }
-                Ok(partition) => partition.read_in_memory(spec.offset, limit).await,
+        let mut results: Vec<_> = specs.iter().map(|_| Err(PartitionError::Stopping)).collect();
+        let mut of_files = FuturesUnordered::new();
+        for (at, spec) in specs.iter().enumerate() {
+            let partition = match self.partition(spec.key) {
+                Ok(partition) => partition,
                 Err(error) => {
-                    results.push(Err(error));
+                    results[at] = Err(error);
                     continue;
                 }
             };
+            let limit = spec.bytes_max.min(left);
+            if first_whole && spec.first_whole {
+                // Whether the next one's first batch is whole hangs on this one.
+                let read = partition.read(spec.offset, limit, true).await;
+                if let Ok(batches) = &read {
+                    left -= batches.bytes.min(left);
+                    first_whole &= batches.bytes == 0;
+                }
+                results[at] = read.map_err(PartitionError::from);
+                continue;
+            }
+            let read = partition.read_in_memory(spec.offset, limit).await;
+            // The last of the room is left empty rather than filled by reads of files that give nothing,
+            // because the next batch is larger.
+            let is_worth_a_read = limit > 0 && left >= bytes_max / ROOM_LEFT_EMPTY;
+            let is_behind =
+                |batches: &ReadBatches| batches.bytes == 0 && spec.offset < batches.high_watermark;
+            if is_worth_a_read && read.as_ref().is_ok_and(is_behind) {
+                if of_files.len() == FILE_READS_MAX {
+                    let done = of_files.next().await;
+                    left += settle(&mut results, done.expect("some are under way"));
+                }
+                left -= limit;
+                of_files.push(async move {
+                    (at, limit, partition.read(spec.offset, limit, false).await)
+                });
+                continue;
+            }
             if let Ok(batches) = &read {
                 left -= batches.bytes.min(left);
-                first_whole &= batches.bytes == 0;
             }
-            results.push(read.map_err(PartitionError::from));
+            results[at] = read.map_err(PartitionError::from);
+        }
+        while let Some(done) = of_files.next().await {
+            settle(&mut results, done);
         }
         results
     }
