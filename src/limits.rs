@@ -57,6 +57,10 @@ pub const MESSAGE_BYTES_MAX_DEFAULT: usize = 1_048_588;
 /// and a compressed batch that claims more is INVALID_RECORD.
 pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
 
+/// Records that the answer to one produce request says what is wrong with (KIP-467). Those beyond are refused like
+/// them, and not named.
+pub const RECORDS_NAMED_MAX: usize = 10_000;
+
 /// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -61,19 +61,19 @@ pub fn log_start_of(error: &PartitionError) -> Offset {
     }
 }
 
-/// Which records are at fault, by their place in the batch (KIP-467).
-pub fn record_errors_of(error: &PartitionError) -> Vec<BatchIndexAndErrorMessage> {
-    match error {
-        PartitionError::Append { error: AppendError::Keyless { record }, .. } => {
-            let text = "Compacted topic cannot accept message without key";
-            vec![BatchIndexAndErrorMessage {
-                batch_index: *record as i32,
-                batch_index_error_message: Some(Str::from(text)),
-            }]
-        }
-        _ => Vec::new(),
-    }
+/// Which records are at fault, by their place in the batch (KIP-467), `room` of them at most.
+pub fn record_errors_of(error: &PartitionError, room: usize) -> Vec<BatchIndexAndErrorMessage> {
+    let PartitionError::Append { error: AppendError::Keyless { records }, .. } = error else {
+        return Vec::new();
+    };
+    let told = |record: &usize| BatchIndexAndErrorMessage {
+        batch_index: *record as i32,
+        batch_index_error_message: Some(Str::from(KEYLESS)),
+    };
+    records.iter().take(room).map(told).collect()
 }
+
+const KEYLESS: &str = "Compacted topic cannot accept message without key";
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 
 use super::errors::{code_of, log_start_of, record_errors_of};
 use super::response::Response;
+use crate::limits::RECORDS_NAMED_MAX;
 use crate::shard::image::Topic;
 use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
@@ -45,6 +46,8 @@ pub struct ProduceInFlight {
     response: ProduceResponse,
     /// In the response's order, topic after topic.
     entries: Vec<Entry>,
+    /// Records that the answer says what is wrong with.
+    records_named: usize,
     /// Of a client that has quotas.
     meter: Option<Rc<Meter>>,
     /// Of records.
@@ -67,6 +70,7 @@ pub fn dispatch(
         is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
         response: ProduceResponse::default(),
         entries: Vec::with_capacity(request.topic_data.len()),
+        records_named: 0,
         meter,
         bytes: 0,
     };
@@ -164,7 +168,7 @@ impl ProduceInFlight {
         for (answer, entry) in answers.zip(&mut self.entries) {
             if let Entry::Waiting(ticket) = entry {
                 let outcome = ready!(ticket.poll_produced(context));
-                settle(answer, outcome);
+                settle(answer, outcome, &mut self.records_named);
                 *entry = Entry::Done;
             }
         }
@@ -183,7 +187,11 @@ impl ProduceInFlight {
     }
 }
 
-fn settle(answer: &mut PartitionProduceResponse, outcome: Result<Produced, PartitionError>) {
+fn settle(
+    answer: &mut PartitionProduceResponse,
+    outcome: Result<Produced, PartitionError>,
+    records_named: &mut usize,
+) {
     match outcome {
         Ok(Produced { dispatched, log_start }) => {
             answer.base_offset = dispatched.base_offset.0;
@@ -193,7 +201,8 @@ fn settle(answer: &mut PartitionProduceResponse, outcome: Result<Produced, Parti
         Err(error) => {
             answer.error_code = code_of(&error);
             answer.log_start_offset = log_start_of(&error).0;
-            answer.record_errors = record_errors_of(&error);
+            answer.record_errors = record_errors_of(&error, RECORDS_NAMED_MAX - *records_named);
+            *records_named += answer.record_errors.len();
             answer.error_message = Some(Str::from(error.to_string().as_str()));
         }
     }

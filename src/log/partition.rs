@@ -16,6 +16,7 @@ use super::shard_log::ShardLog;
 use super::tail_cache::TailCache;
 use super::verify::{self, Epochs};
 use super::watch::{WatchKey, WatchList};
+use crate::limits::RECORDS_NAMED_MAX;
 use crate::runtime::Wakers;
 use crate::types::{Offset, Position, Timestamp, TopicId};
 use crate::wire::batch::{self, BatchError, BatchHeader, RecordFacts};
@@ -50,8 +51,8 @@ pub enum AppendError {
     TooLarge { bytes: usize, limit: usize },
     #[error(transparent)]
     Sequence(#[from] SequenceError),
-    #[error("record {record} has no key, which a compacted topic needs")]
-    Keyless { record: usize },
+    #[error("{} records have no key, which a compacted topic needs", .records.len())]
+    Keyless { records: Vec<usize> },
     #[error("record time {0} is too far from the broker's")]
     Timestamp(Timestamp),
     #[error(transparent)]
@@ -277,8 +278,9 @@ impl Partition {
             return Err(AppendError::TooLarge { bytes: bytes.len(), limit });
         }
         let (mut header, facts) = batch::parse_produced_records(&bytes)?;
-        if let Some(record) = facts.keyless.filter(|_| state.config.compacted) {
-            return Err(AppendError::Keyless { record });
+        if state.config.compacted && facts.is_keyless {
+            let records = batch::keyless_records(&bytes, RECORDS_NAMED_MAX);
+            return Err(AppendError::Keyless { records });
         }
         let append_time = if state.config.log_append_time { now } else { Timestamp::NONE };
         if append_time == Timestamp::NONE {

@@ -318,7 +318,12 @@ impl Partition {
                 Some(header) if header.batch_bytes <= wish.bytes_max || wish.first_whole => {
                     length = header.batch_bytes;
                 }
-                Some(_) => return Ok(Step::TooLarge),
+                Some(header) => {
+                    // The one that the index promised, not just one that is too large.
+                    let passed = succession.pass(&header);
+                    passed.map_err(|reason| fault(position, reason))?;
+                    return Ok(Step::TooLarge);
+                }
             }
         }
         Ok(Step::Exhausted)

@@ -16,8 +16,8 @@ const READ_BYTES_MIN: usize = 16 * 1024;
 /// frame larger than the largest has one to itself.
 const CHUNK_BYTES_MIN: usize = 64 * 1024;
 const CHUNK_BYTES_MAX: usize = 1024 * 1024;
-/// The most one read takes: it copies, and touches fresh memory, in one turn of the core.
-const READ_BYTES_MAX: usize = 1024 * 1024;
+/// The most one read takes: what it copies is looked at next, and should still be in the core's own cache.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// A length that no request has: the stream cannot be followed any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +79,8 @@ impl FrameBuffer {
     /// was `reserved` for it, its length included, and little before that.
     pub fn make_room(&mut self, reserved: usize) -> usize {
         let have = self.bytes.len();
-        let frame = match self.frame_bytes() {
-            Ok(Some(length)) => LENGTH_BYTES + length,
-            _ => READ_BYTES_MIN,
-        };
+        let known = self.frame_bytes().ok().flatten().map(|length| LENGTH_BYTES + length);
+        let frame = known.unwrap_or(READ_BYTES_MIN);
         let held = reserved.max(UNRESERVED_BYTES_MAX);
         // With all of a frame may come what follows it in the same chunk.
         let allowed = if frame <= held { usize::MAX } else { held };
@@ -96,7 +94,10 @@ impl FrameBuffer {
             chunk.extend_from_slice(&self.bytes);
             (self.bytes, self.received) = (chunk, 0);
         }
-        (self.bytes.capacity().min(allowed) - have).min(READ_BYTES_MAX)
+        // Where no other frame of its size has room, what follows begins a chunk of its own and is not moved.
+        let is_last = known.is_some_and(|frame| self.bytes.capacity() < 2 * frame);
+        let end = if is_last { frame.min(allowed) } else { self.bytes.capacity().min(allowed) };
+        (end - have).min(READ_BYTES_MAX)
     }
 
     /// Gives the memory of an empty buffer back: an idle connection holds none.

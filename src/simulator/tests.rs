@@ -16,6 +16,10 @@ const KEPT: &[(u64, &str)] = &[
     (4855, "a full disk's retention took a segment whose producers no snapshot knew"),
     (2_329_817, "a full disk left a time index that ended before its segment"),
     (2_089_018, "a recovery point ran away from the index after a start that had read much"),
+    (
+        5_092_673,
+        "an index of which a bit had turned showed a small reader a batch that is too large",
+    ),
 ];
 
 fn histories() -> u64 {

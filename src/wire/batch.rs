@@ -210,8 +210,8 @@ pub fn parse_single(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
 pub struct RecordFacts {
     /// The least of the records' timestamps, relative to the batch's first.
     pub timestamp_delta_min: i64,
-    /// The first record without a key.
-    pub keyless: Option<usize>,
+    /// Some record has no key.
+    pub is_keyless: bool,
 }
 
 /// Checks the one batch that a producer sent for a partition: all of `bytes`, whole, right checksum,
@@ -277,6 +277,40 @@ fn walk_records(records: &[u8], count: usize) -> Result<RecordFacts, BatchError>
         return Err(BatchError::Records("more records claimed than the bytes can hold"));
     }
     let mut facts = RecordFacts::default();
+    let mut note = |_: usize, timestamp_delta: i64, key_length: i64| {
+        facts.timestamp_delta_min = facts.timestamp_delta_min.min(timestamp_delta);
+        facts.is_keyless |= key_length < 0;
+    };
+    walk_fields(records, count, &mut note)?;
+    Ok(facts)
+}
+
+/// Which records of a batch that `parse_produced` takes have no key, the first `most` of them; of a compressed one, none is
+/// known.
+pub fn keyless_records(batch: &[u8], most: usize) -> Vec<usize> {
+    let mut keyless = Vec::new();
+    let mut note = |at: usize, _: i64, key_length: i64| {
+        if key_length < 0 && keyless.len() < most {
+            keyless.push(at);
+        }
+    };
+    if let Ok(header) = parse_single(batch)
+        && header.codec() == 0
+    {
+        // What is wrong with it was said before.
+        let count = usize::try_from(header.record_count).unwrap_or(0);
+        let _ = walk_fields(&batch[BATCH_HEADER_BYTES..], count, &mut note);
+    }
+    keyless
+}
+
+/// Tells of each record its place, timestamp delta and key length.
+#[inline]
+fn walk_fields(
+    records: &[u8],
+    count: usize,
+    note: &mut impl FnMut(usize, i64, i64),
+) -> Result<(), BatchError> {
     let mut rest = records;
     for expected in 0..count {
         let (length, after) =
@@ -294,14 +328,11 @@ fn walk_records(records: &[u8], count: usize) -> Result<RecordFacts, BatchError>
         if offset_delta != expected as i64 {
             return Err(BatchError::Records("a record's offset delta is out of order"));
         }
-        facts.timestamp_delta_min = facts.timestamp_delta_min.min(timestamp_delta);
-        if key_length < 0 && facts.keyless.is_none() {
-            facts.keyless = Some(expected);
-        }
+        note(expected, timestamp_delta, key_length);
         rest = next;
     }
     if rest.is_empty() {
-        Ok(facts)
+        Ok(())
     } else {
         Err(BatchError::Records("bytes remain after the last record"))
     }
@@ -438,13 +469,19 @@ mod tests {
     #[test]
     fn header_fields_are_read_where_kafka_writes_them() {
         let (header, facts) = parse_produced_records(&sample()).unwrap();
-        assert_eq!(facts, RecordFacts { timestamp_delta_min: 0, keyless: Some(0) });
+        assert_eq!(facts, RecordFacts { timestamp_delta_min: 0, is_keyless: true });
         assert_eq!(header.record_count, 3);
         assert_eq!(header.last_offset(), Offset(2));
         assert_eq!((header.producer_id, header.producer_epoch), (7, 0));
         assert_eq!((header.base_sequence, header.last_sequence()), (5, 7));
         assert_eq!(header.max_timestamp, Timestamp(1_700_000_000_000));
         assert_eq!(header.batch_bytes, sample().len());
+    }
+
+    #[test]
+    fn records_without_a_key_are_found() {
+        assert_eq!(keyless_records(&sample(), 9), [0, 1, 2]);
+        assert_eq!(keyless_records(&sample(), 2), [0, 1]);
     }
 
     #[test]
