@@ -158,12 +158,15 @@ fn files_of_several_partitions_are_read_side_by_side() {
         }
         let mut client = host.client(0).await;
         let latency = SECOND..SECOND + SECOND / 100;
+        let mut request = waiting(1, i32::MAX, fetch_request("t", &partitions));
+        request.topics[0].partitions.iter_mut().for_each(|p| p.partition_max_bytes = 110_000);
         // The files are opened by then.
-        client.call(12, &waiting(1, i32::MAX, fetch_request("t", &partitions))).await;
+        client.call(12, &request).await;
         disk().set_options(DiskOptions { latency, ..disk().options() });
         let before = now();
-        let answer = client.call(12, &waiting(1, i32::MAX, fetch_request("t", &partitions))).await;
-        assert!(partitions_of(&answer).into_iter().all(|data| record_bytes_of(data) > 100_000));
+        let answer = client.call(12, &request).await;
+        let bytes: Vec<usize> = partitions_of(&answer).into_iter().map(record_bytes_of).collect();
+        assert!(bytes.iter().all(|bytes| *bytes > 100_000), "{bytes:?}");
         // The first alone, then four and four.
         let reads = now().since(before).as_secs_f64();
         assert!((3.0..3.5).contains(&reads), "{reads}");

@@ -104,15 +104,23 @@ const ROOM_LEFT_EMPTY: usize = 8;
 /// Reads of files that one fetch has under way at once: enough to keep a device busy, too few for one consumer to
 /// have it to itself.
 const FILE_READS_MAX: usize = 4;
+/// Room that one of these takes until it has ended: as much as one read of a log gives, but for a larger batch.
+const FILE_READ_BYTES_PLANNED: usize = 2 << 20;
 
-/// Takes what a read of a file gave; what it left of its limit.
-fn settle(
-    results: &mut [Result<ReadBatches, PartitionError>],
-    (at, limit, read): (usize, usize, Result<ReadBatches, ReadError>),
-) -> usize {
-    let taken = read.as_ref().map_or(0, |batches| batches.bytes);
+/// A read of a file: whose, the room that was planned for it, and what it gave.
+type FileRead = (usize, usize, Result<ReadBatches, ReadError>);
+
+/// Takes what a read of a file gave, unless it is a batch so large that it has no room.
+fn settle(results: &mut [Result<ReadBatches, PartitionError>], left: &mut usize, read: FileRead) {
+    let (at, planned, mut read) = read;
+    *left += planned;
+    if let Ok(batches) = &mut read {
+        if batches.bytes > *left {
+            (batches.bytes, batches.slices) = (0, Vec::new());
+        }
+        *left -= batches.bytes;
+    }
     results[at] = read.map_err(PartitionError::from);
-    limit - taken.min(limit)
 }
 
 impl Shard {
@@ -177,7 +185,8 @@ impl Shard {
         let mut left = bytes_max;
         let mut first_whole = true;
         let mut results: Vec<_> = specs.iter().map(|_| Err(PartitionError::Stopping)).collect();
-        let mut of_files = FuturesUnordered::new();
+        // Not made before it is needed: it takes memory.
+        let mut of_files: Option<FuturesUnordered<_>> = None;
         for (at, spec) in specs.iter().enumerate() {
             let partition = match self.partition(spec.key) {
                 Ok(partition) => partition,
@@ -204,13 +213,15 @@ impl Shard {
             let is_behind =
                 |batches: &ReadBatches| batches.bytes == 0 && spec.offset < batches.high_watermark;
             if is_worth_a_read && read.as_ref().is_ok_and(is_behind) {
+                let of_files = of_files.get_or_insert_default();
                 if of_files.len() == FILE_READS_MAX {
                     let done = of_files.next().await;
-                    left += settle(&mut results, done.expect("some are under way"));
+                    settle(&mut results, &mut left, done.expect("some are under way"));
                 }
-                left -= limit;
+                let planned = limit.min(FILE_READ_BYTES_PLANNED);
+                left -= planned;
                 of_files.push(async move {
-                    (at, limit, partition.read(spec.offset, limit, false).await)
+                    (at, planned, partition.read(spec.offset, limit, false).await)
                 });
                 continue;
             }
@@ -219,8 +230,10 @@ impl Shard {
             }
             results[at] = read.map_err(PartitionError::from);
         }
-        while let Some(done) = of_files.next().await {
-            settle(&mut results, done);
+        if let Some(mut of_files) = of_files {
+            while let Some(done) = of_files.next().await {
+                settle(&mut results, &mut left, done);
+            }
         }
         results
     }
