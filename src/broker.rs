@@ -88,6 +88,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
         let sentence = format!("the data directory {shown} is in use by another corelog");
         return Err(BrokerError(sentence));
     };
+    runtime::remove_left_probes(&directory).map_err(failed(format!("cannot list {shown}")))?;
     let (common, own) = reserve_ports(&config, shards)?;
     let ports: Vec<u16> = own.iter().map(|port| port.address.port()).collect();
     let endpoints = Arc::new(Endpoints::new(&config, shards, common.address.port(), &ports));

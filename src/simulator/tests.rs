@@ -17,6 +17,10 @@ const KEPT: &[(u64, &str)] = &[
     (2_329_817, "a full disk left a time index that ended before its segment"),
     (2_089_018, "a recovery point ran away from the index after a start that had read much"),
     (
+        7_122_447,
+        "a recovery point passed a segment that a full disk had kept from being sealed meanwhile",
+    ),
+    (
         5_092_673,
         "an index of which a bit had turned showed a small reader a batch that is too large",
     ),

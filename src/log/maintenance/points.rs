@@ -85,17 +85,18 @@ impl Partition {
     /// Takes note of how far this partition is complete on disk now, synced if need be; what was known before stays
     /// when it is not. False when it should be further.
     async fn advance_point(self: &Rc<Self>) -> bool {
-        if let Err(fault) = self.sealed().await {
-            tracing::debug!(partition = %self.id, %fault, "no recovery point yet");
-            return self.state.borrow().fault.is_some();
-        }
         if !self.has_index_near(GAP_STEPS_MAX / 2) {
             // A start resumes where the index ends: the point must not run away from it.
             self.write_index_later();
             self.kept().await;
-            if !self.has_index_near(GAP_STEPS_MAX) {
-                return false;
-            }
+        }
+        // Last of what is waited for: a segment may have been rolled meanwhile, and could not be sealed.
+        if let Err(fault) = self.sealed().await {
+            tracing::debug!(partition = %self.id, %fault, "no recovery point yet");
+            return self.state.borrow().fault.is_some();
+        }
+        if !self.has_index_near(GAP_STEPS_MAX) {
+            return false;
         }
         let (point, is_unsynced) = {
             let state = self.state.borrow();

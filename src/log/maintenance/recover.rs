@@ -60,6 +60,8 @@ pub(super) struct Listing {
     temporary: Vec<PathBuf>,
     /// Files of segments that were deleted and not freed.
     deleted: Vec<PathBuf>,
+    /// Files of indexes.
+    indexes: Vec<(Offset, PathBuf)>,
     /// Apache Kafka wrote here.
     pub foreign: bool,
     /// Commits may not have been synced.
@@ -76,6 +78,13 @@ pub(super) struct Known {
     point: Option<RecoveryPoint>,
     /// The partition's own snapshot says the same.
     is_snapshot_too: bool,
+}
+
+impl Known {
+    /// The segment whose end the recovery point is, if no snapshot says that it was sealed there.
+    pub(super) fn unsealed(&self) -> Option<Offset> {
+        self.point.as_ref().filter(|_| !self.is_snapshot_too).map(|point| point.segment)
+    }
 }
 
 /// What a partition was found to be, before its state says so.
@@ -183,7 +192,12 @@ impl Partition {
             let reason = "a repair of this partition did not end: run it again".to_string();
             return Err(LogFault::damage(&path, 0, reason));
         }
-        for path in &listing.temporary {
+        // Those of deleted segments, whose records went first.
+        let left = listing
+            .indexes
+            .iter()
+            .filter(|(base, _)| listing.segments.first().is_some_and(|(oldest, _)| base < oldest));
+        for path in listing.temporary.iter().chain(left.map(|(_, path)| path)) {
             let removed = runtime::remove_file(path).await;
             removed.map_err(|error| LogFault::from_io("remove", path, 0, &error))?;
         }
@@ -488,6 +502,9 @@ impl Partition {
             match segment::parse_name(&entry.name) {
                 Some((base, segment::LOG_SUFFIX)) => listing.segments.push((base, entry.length)),
                 Some((offset, segment::PRODUCERS_SUFFIX)) => listing.snapshots.push(offset),
+                Some((base, segment::INDEX_SUFFIX | segment::TIME_INDEX_SUFFIX)) => {
+                    listing.indexes.push((base, self.directory.join(&entry.name)));
+                }
                 Some((_, segment::KAFKA_SNAPSHOT_SUFFIX)) => listing.foreign = true,
                 _ => {}
             }

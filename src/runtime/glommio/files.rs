@@ -252,6 +252,24 @@ pub async fn prepare_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes the files that processes tried direct I/O with and that ended before they could remove them themselves.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn remove_left_probes(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PROBE_PREFIX));
+        let Some((process, _)) = process.and_then(|rest| rest.split_once('-')) else { continue };
+        if process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists() {
+            // Whoever is in the way of it is told of by what follows.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
