@@ -258,8 +258,14 @@ examine() { # data folder, killed or stopped, topics or none for all...
     local data=$1 after=$2 status=0
     shift 2
     "$corelog" doctor data --json --data-dir "$data" "$@" >"$work/doctor.json" 2>"$work/doctor.err" || status=$?
-    side doctor "$work/doctor.json" $status "$after" >"$work/doctor.txt" 2>&1 ||
+    side doctor "$work/doctor.json" $status "$after" 2>&1 | tee -a "$work/doctor.all" >"$work/doctor.txt" ||
         failed "doctor data says after the broker was $after: $(tail -1 "$work/doctor.txt") $(tail -1 "$work/doctor.err")"
+}
+
+# What the second judge was asked so far.
+looks() {
+    awk '{ for (at = 2; at <= NF; at++) { if ($at == "torn") torn += $(at - 1); if ($at == "known,") known += $(at - 1) } }
+        END { printf "%d looks of the doctor, %d torn tails, %d known faults", NR, torn, known }' "$work/doctor.all"
 }
 
 # Whether all that is left over goes once the broker has had its time.
