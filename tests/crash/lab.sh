@@ -150,7 +150,7 @@ stop_broker() {
 start_load() { # port, seconds
     rm -f "$work/ledger"
     "$perf" run -b "127.0.0.1:$1" --topic crash --topics "$TOPICS" -p "$PARTITIONS" --keep --verify --idempotent \
-        --producers 2 -c 2 "${flow[@]}" -s "$RECORD_BYTES" --warm-up 0 -d "$2s" --drain 60s --seed "$SEED" \
+        --producers 2 -c 2 "${flow[@]}" -s "$RECORD_BYTES" --warm-up 0 -d "$2s" --drain 240s --seed "$SEED" \
         --ledger "$work/ledger" -o "$work" --name load </dev/null >"$work/load.txt" 2>&1 &
     load_pid=$!
     load_end=$(($(now_ms) + $2 * 1000 - load_tail_ms)) cpu_before=$(cpu_ticks)
