@@ -22,7 +22,7 @@ export CORELOG_LOG_SEGMENT_BYTES=$SEGMENT CORELOG_RETENTION_CHECK_MS=${RETENTION
 broker_pid='' load_pid='' side_pid='' starts=0 in_recovery=0 under_load=0
 # What a closed loop sends in its last moments is not sent again if it is refused: no crash in them. A machine that is too
 # busy for all crashes of a round before that has the others in a round more.
-load_tail_ms=6000
+load_tail_ms=${LOAD_TAIL_MS:-6000}
 
 need_binaries() {
     local binary
