@@ -4,7 +4,7 @@
   member.py confluent|kafka-python|aiokafka BOOTSTRAP TOPIC GROUP PROTOCOL SESSION_MS LOG
 
 PROTOCOL: classic (range), cooperative (cooperative-sticky), consumer (KIP-848). SIGTERM: commit, leave, end.
-Exit code 3: the client met an error that it calls fatal.
+Exit code 3: the client met an error that it calls fatal. GROUP_INSTANCE_ID in the environment makes a static member.
 
 A line of the log, written before what follows it is done, is `MILLISECONDS KIND REST`:
   + 0,3      partitions assigned       - 0,3   revoked, after they were committed        ! 0,3   lost
@@ -61,12 +61,14 @@ class Log:
 
 
 def confluent(bootstrap, topic, group, protocol, session_ms, log):
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
     conf = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest",
             "group.protocol": "consumer" if protocol == "consumer" else "classic", "log_level": 5}
     if protocol != "consumer":
         conf |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": session_ms // 4,
                  "partition.assignment.strategy": {"classic": "range", "cooperative": "cooperative-sticky"}[protocol]}
+    if os.environ.get("GROUP_INSTANCE_ID"):
+        conf["group.instance.id"] = os.environ["GROUP_INSTANCE_ID"]
     consumer = Consumer(conf)
 
     def commit(partitions=None):
@@ -95,7 +97,8 @@ def confluent(bootstrap, topic, group, protocol, session_ms, log):
         for m in consumer.consume(200, 0.1):
             if m.error():
                 log.line("x", f"consume: {m.error()}")
-                if m.error().fatal():
+                # The first of them has its own code and says that it is fatal, what comes later has that as its code.
+                if m.error().fatal() or m.error().code() == KafkaError._FATAL:
                     # Its application has nothing left but to make another one.
                     log.gone(sorted(log.owned), "!")
                     consumer.close()

@@ -18,8 +18,13 @@ the committed offsets all the while, and judge.py looks at all of it in the end:
 Environment:
   BOOTSTRAP       broker list, default 127.0.0.1:9092
   SECONDS_EACH    how long each group's members come and go, default 30
-  JOBS            how many groups at a time, default 4
-  RATE            records a second for each, default 300
+  TOGETHER        yes: all groups at a time, with a load that two cores carry: what follows has other defaults then
+  JOBS            how many groups at a time, default 4; all
+  RATE            records a second for each, default 300; 60
+  PACE            seconds from one event of a group to the next, on average, default 2; 8
+  MEMBERS_MAX     of a group, default 5; 3
+  SESSION_MS      session timeout of classic members, default 6000; 10000
+  STAGGER_S       seconds from one group's start to the next, default 0; 3
   SEED            of what happens when, default from the clock; it is printed
   KEEP            a folder for the members' logs; they are kept there (and in /tmp, if a check failed)
   JAVA_CLASSPATH, NODE_DEPS, GO_BIN    where the clients are; groups whose client is missing are skipped
@@ -44,21 +49,35 @@ from member import FATAL
 
 BOOTSTRAP = os.environ.get("BOOTSTRAP", "127.0.0.1:9092")
 SECONDS_EACH = float(os.environ.get("SECONDS_EACH", "30"))
-JOBS = int(os.environ.get("JOBS", "4"))
-RATE = int(os.environ.get("RATE", "300"))
+TOGETHER = os.environ.get("TOGETHER", "no") == "yes"
+
+
+def setting(name, alone, together):
+    return type(alone)(os.environ.get(name) or (together if TOGETHER else alone))
+
+
+JOBS = setting("JOBS", 4, 1000)
+RATE = setting("RATE", 300, 60)
+PACE = setting("PACE", 2.0, 8.0)
+MEMBERS_MAX = setting("MEMBERS_MAX", 5, 3)
+CLASSIC_SESSION_MS = setting("SESSION_MS", 6000, 10000)
 SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
 KEEP = os.environ.get("KEEP")
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARTITIONS = 12
-CLASSIC_SESSION_MS = 6000
-SETTLE_S = 90
-MEMBERS_MAX = 5
+BEGIN_S = 240 if TOGETHER else 60
+SETTLE_S = 180 if TOGETHER else 90
+ADMIN_S = 60 if TOGETHER else 20  # How long the admin client waits for an answer.
+LOOK_EVERY_S = 1 if TOGETHER else 0.2
+# Fifty processes that start at a time would be all that two cores do for a minute.
+STAGGER_S = float(os.environ.get("STAGGER_S") or (3 if TOGETHER else 0))
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 printing = threading.Lock()
 
 # In this order they are started: the slow ones first.
 GROUPS = [(client, protocol) for client, protocols in (
-    ("java", ("consumer", "classic", "cooperative")), ("confluent", ("consumer", "classic", "cooperative", "mixed")),
-    ("franz-go", ("consumer", "classic", "cooperative")), ("kafka-python", ("classic", "cooperative")), ("aiokafka", ("classic",)),
+    ("java", ("consumer", "classic", "cooperative", "static-consumer", "static-classic")),
+    ("confluent", ("consumer", "classic", "cooperative", "mixed", "static-consumer", "static-classic")), ("franz-go", ("consumer", "classic", "cooperative")), ("kafka-python", ("classic", "cooperative")), ("aiokafka", ("classic",)),
     ("kafkajs", ("classic",)), ("sarama", ("classic",))) for protocol in protocols]
 
 
@@ -73,6 +92,10 @@ def command_of(client):
         return ["node", os.path.join(HERE, "kafkajs-member.mjs")]
     binary = os.path.join(go, {"franz-go": "franz-member", "sarama": "sarama-member"}.get(client, "none"))
     return [binary] if os.path.exists(binary) else None
+
+
+def speaks_consumer(protocol):
+    return protocol in ("consumer", "mixed", "static-consumer")
 
 
 def now_ms():
@@ -125,12 +148,12 @@ class Watcher(threading.Thread):
         self.admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
 
     def offsets(self):
-        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group)], request_timeout=10)[self.group].result()
+        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group)], request_timeout=ADMIN_S)[self.group].result()
         return {t.partition: t.offset for t in answer.topic_partitions if t.topic == self.topic and t.offset >= 0}
 
     def describe(self):
         """State, members, and how often each partition is assigned."""
-        d = self.admin.describe_consumer_groups([self.group], request_timeout=10)[self.group].result()
+        d = self.admin.describe_consumer_groups([self.group], request_timeout=ADMIN_S)[self.group].result()
         times = {}
         for m in d.members:
             for t in m.assignment.topic_partitions if m.assignment else ():
@@ -138,7 +161,7 @@ class Watcher(threading.Thread):
         return d.state.name, len(d.members), times
 
     def run(self):
-        while not self.over.wait(0.2):
+        while not self.over.wait(LOOK_EVERY_S):
             try:
                 offsets = self.offsets()
                 self.samples.append((now_ms(), offsets))
@@ -151,17 +174,22 @@ class Watcher(threading.Thread):
 
 
 class Process:
-    def __init__(self, run, number):
+    def __init__(self, run, number, instance):
         # Classic by range: cooperative-sticky of librdkafka keeps data in assignments, and then Kafka refuses the upgrade.
         protocol = run.protocol if run.protocol != "mixed" else run.random.choice(["classic", "consumer"])
         self.name = f"m{number}" if run.protocol != "mixed" else f"m{number}-{protocol}"
+        self.instance, protocol = instance, protocol.removeprefix("static-")
+        if instance:
+            self.name += f"-{instance}"
         self.member = Member(self.name, os.path.join(run.folder, f"{self.name}.log"))
         open(self.member.path, "w", encoding="utf-8").close()
         self.stderr = os.path.join(run.folder, f"{self.name}.err")
         with open(self.stderr, "w", encoding="utf-8") as err:
-            self.process = subprocess.Popen(run.command + [BOOTSTRAP, run.topic, run.group, protocol, str(run.session_ms), self.member.path],
-                                            stdin=subprocess.DEVNULL, stdout=err, stderr=err)
-        self.paused, self.leaving = None, False
+            # Whatever ends this process ends its members.
+            self.process = subprocess.Popen(DIES_WITH_US + run.command + [BOOTSTRAP, run.topic, run.group, protocol, str(run.session_ms), self.member.path],
+                                            stdin=subprocess.DEVNULL, stdout=err, stderr=err,
+                                            env={**os.environ, "GROUP_INSTANCE_ID": instance or ""})
+        self.paused, self.leaving, self.fenced = None, False, False
 
     def alive(self):
         return self.process.poll() is None
@@ -187,7 +215,8 @@ class Process:
 
 class Run:
     """One group: `go` runs it and returns the results, (name, None or what is wrong)."""
-    def __init__(self, client, protocol):
+    def __init__(self, client, protocol, wait_s=0):
+        self.wait_s = wait_s
         self.name, self.client, self.protocol = f"{client} {protocol}", client, protocol
         self.random = random.Random(f"{SEED} {self.name}")
         tag = f"{client}-{protocol}-{time.time_ns() // 1000 % 10**9}"
@@ -196,17 +225,27 @@ class Run:
         os.makedirs(self.folder, exist_ok=True)
         self.command, self.processes, self.results, self.story = command_of(client), [], [], []
         self.watcher = Watcher(self.topic, self.group)
-        self.session_ms = max(CLASSIC_SESSION_MS, broker_session_ms() if protocol in ("consumer", "mixed") else 0)
+        self.session_ms = max(CLASSIC_SESSION_MS, broker_session_ms() if speaks_consumer(protocol) else 0)
+        self.is_static = protocol.startswith("static-")
 
     def tell(self, what):
         self.story.append(f"{now_ms()} {what}")
 
-    def start(self):
-        self.processes.append(Process(self, len(self.processes) + 1))
+    def start(self, instance=None):
+        """One more member; of a static group one whose name nobody has, so that a new process is an old member."""
+        if self.is_static and not instance:
+            taken = {p.instance for p in self.processes if p.alive() or self.is_held(p)}
+            instance = next(name for n in range(len(taken) + 1) if (name := f"i{n}") not in taken)
+        self.processes.append(Process(self, len(self.processes) + 1, instance))
         self.tell(f"start {self.processes[-1].name}")
 
+    def is_held(self, process):
+        """KIP-848: nobody has the name of a static member that did not give it up, until its session has ended."""
+        killed = process.member.killed
+        return self.protocol == "static-consumer" and killed and now_ms() < killed + self.session_ms + 3000
+
     def running(self):
-        return [p for p in self.processes if p.alive() and not p.paused and not p.leaving]
+        return [p for p in self.processes if p.alive() and not p.paused and not p.leaving and not p.fenced]
 
     def leave(self, process):
         process.leaving = True
@@ -218,8 +257,8 @@ class Run:
         for _ in range(3):
             self.start()
             time.sleep(self.random.uniform(0, 1.2))
-        began = until(lambda: all(p.reads() for p in self.processes), 60)
-        self.check("begins", None if began else "three members that join do not all read within a minute")
+        began = until(lambda: all(p.reads() for p in self.processes), BEGIN_S)
+        self.check("begins", None if began else f"three members that join do not all read within {BEGIN_S} s")
         end = time.monotonic() + SECONDS_EACH
         while time.monotonic() < end:
             for process in [p for p, at in resume_at.items() if time.monotonic() > at]:
@@ -228,7 +267,7 @@ class Run:
                 bag = ["pause", "join", "kill", "join", "leave", "leave", "join", "kill", "join"]
                 self.random.shuffle(bag)
             self.act(bag.pop(0), resume_at, end)
-            time.sleep(self.random.uniform(0.5, 3.5))
+            time.sleep(self.random.uniform(PACE / 4, PACE * 7 / 4))
         for process in list(resume_at):
             time.sleep(max(0, resume_at[process] - time.monotonic()))
             self.resume(process, resume_at)
@@ -256,6 +295,10 @@ class Run:
                 return
             process.pause()
             resume_at[process] = time.monotonic() + length
+            if self.protocol == "static-classic" and self.random.random() < 0.5:
+                # Another takes its place, and it finds itself fenced.
+                process.fenced = True
+                self.start(process.instance)
         elif what == "kill":
             process.kill()
         else:
@@ -304,6 +347,8 @@ class Run:
             # by Kafka too, and librdkafka ends with that.
             if code == FATAL and self.protocol == "mixed":
                 continue
+            if process.fenced and code in (FATAL, 1):
+                continue
             if not process.member.killed and code not in (0, 143):
                 tail = open(process.stderr, encoding="utf-8", errors="replace").read()[-300:]
                 gone_wrong.append(f"{process.name} ended with {code}: {tail}")
@@ -315,13 +360,15 @@ class Run:
             except Exception as e:  # pylint: disable=broad-except
                 seen.update(group=str(e))
             return seen["group"] == ("EMPTY", 0, {}) and seen["offsets"] == ends
-        if not until(empty, 15):
+        # Static members stay until their session ends.
+        if not until(empty, 15 + (self.session_ms / 1000 if self.is_static else 0)):
             gone_wrong.append(f"the group: {seen}, ends {ends}")
         self.check("ends", "; ".join(gone_wrong) or None)
 
     def go(self):
+        time.sleep(self.wait_s)
         admin = self.watcher.admin
-        admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)], request_timeout=20)[self.topic].result(30)
+        admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)], request_timeout=ADMIN_S)[self.topic].result(ADMIN_S + 10)
         writer = Writer(self.topic)
         writer.start()
         self.watcher.start()
@@ -364,13 +411,13 @@ def broker_session_ms():
     return int(entry.value) if entry else 45000
 
 
-def one(client, protocol):
+def one(place, client, protocol):
     """Runs a group and prints what came; how many checks passed, failed, were skipped."""
     if command_of(client) is None:
         with printing:
             print(f"skip {client} {protocol}: the client is not there")
         return 0, 0, 1
-    run = Run(client, protocol)
+    run = Run(client, protocol, place * STAGGER_S if place < JOBS else 0)
     try:
         summary = run.go()
     except Exception as e:  # pylint: disable=broad-except
@@ -397,7 +444,7 @@ def main():
         return
     print(f"SEED={SEED} SECONDS_EACH={SECONDS_EACH:g}", flush=True)
     with ThreadPoolExecutor(JOBS) as pool:
-        counts = list(pool.map(lambda g: one(*g), chosen))
+        counts = list(pool.map(lambda g: one(g[0], *g[1]), enumerate(chosen)))
     passed, failed, skipped = (sum(c) for c in zip(*counts)) if counts else (0, 1, 0)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed or not passed else 0)

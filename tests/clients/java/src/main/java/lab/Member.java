@@ -50,6 +50,9 @@ public final class Member implements ConsumerRebalanceListener {
             if (args[3].equals("cooperative"))
                 p.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
         }
+        String instance = System.getenv("GROUP_INSTANCE_ID");
+        if (instance != null && !instance.isEmpty())
+            p.put("group.instance.id", instance);
         consumer = new KafkaConsumer<>(p);
     }
 
