@@ -175,9 +175,6 @@ struct Inspector<'a> {
     result: Inspection,
     /// Findings whose `after` is told once all was read, with what had been seen before.
     open: Vec<(usize, Totals)>,
-    /// The segment that ended where it is known to be complete when that was written down: it may have been rolled
-    /// since, and nobody says that it was sealed.
-    unsealed: Option<Offset>,
     /// What contradicts the recovery point; told when the walk finds nothing else.
     contradiction: Option<LogFault>,
     progress: &'a dyn Fn(u64),
@@ -191,15 +188,12 @@ impl<'a> Inspector<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Result<Inspector<'a>, LogFault> {
         let point = partition.state.borrow().point.as_ref().map(|point| point.next);
-        let (mut known, unsealed, contradiction) = match partition.known_complete(listing).await {
+        let (mut known, contradiction) = match partition.known_complete(listing).await {
             Err(fault) if fault.kind == FaultKind::Damage => {
                 let by_snapshot = partition.known_by_snapshot(listing).await?.next;
-                (by_snapshot.max(point.unwrap_or(by_snapshot)), None, Some(fault))
+                (by_snapshot.max(point.unwrap_or(by_snapshot)), Some(fault))
             }
-            other => {
-                let known = other?;
-                (known.next, known.unsealed(), None)
-            }
+            other => (other?.next, None),
         };
         if listing.repairing {
             known = known.max(partition.read_repairing().await?);
@@ -242,17 +236,7 @@ impl<'a> Inspector<'a> {
             is_interrupted: listing.repairing,
         };
         let open = Vec::new();
-        Ok(Inspector {
-            partition,
-            listing,
-            names,
-            scan,
-            result,
-            open,
-            unsealed,
-            contradiction,
-            progress,
-        })
+        Ok(Inspector { partition, listing, names, scan, result, open, contradiction, progress })
     }
 
     fn observer(&mut self) -> &mut Observer {
@@ -583,11 +567,7 @@ impl<'a> Inspector<'a> {
             return Ok(true);
         }
         // What was rolled and not sealed is sealed by the next start, and an active segment may have none yet.
-        Ok(!self.is_sealed(base, next_base) && !self.has_index(base))
-    }
-
-    fn is_sealed(&self, base: Offset, next_base: Option<Offset>) -> bool {
-        next_base.is_some_and(|next| next <= self.scan.from) && self.unsealed != Some(base)
+        Ok(next_base.is_none_or(|next| next > self.scan.from) && !self.has_index(base))
     }
 
     fn has_index(&self, base: Offset) -> bool {
@@ -600,7 +580,7 @@ impl<'a> Inspector<'a> {
     /// Tells of an index of a whole segment: what an index says of damage, or of what power loss took, is no fault
     /// of the index.
     fn end_index(&mut self, segment: &Segment, next_base: Option<Offset>, is_readable: bool) {
-        let is_sealed = self.is_sealed(segment.base, next_base);
+        let is_sealed = next_base.is_some_and(|next| next <= self.scan.from);
         let is_own = !self.listing.foreign;
         let max = segment.max_timestamp.filter(|_| is_sealed && is_own);
         let wrong = self.observer().end_index(max);

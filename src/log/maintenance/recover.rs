@@ -80,13 +80,6 @@ pub(super) struct Known {
     is_snapshot_too: bool,
 }
 
-impl Known {
-    /// The segment whose end the recovery point is, if no snapshot says that it was sealed there.
-    pub(super) fn unsealed(&self) -> Option<Offset> {
-        self.point.as_ref().filter(|_| !self.is_snapshot_too).map(|point| point.segment)
-    }
-}
-
 /// What a partition was found to be, before its state says so.
 pub(super) struct Recovered {
     pub segments: Vec<Segment>,

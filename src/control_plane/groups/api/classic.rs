@@ -27,7 +27,7 @@ impl OneGroup for JoinGroupRequest {
 
     fn refuse(&self, _version: i16, error_code: ErrorCode) -> JoinGroupResponse {
         let member_id = self.member_id.clone();
-        JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() }
+        told(JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() })
     }
 
     async fn serve(
@@ -41,11 +41,19 @@ impl OneGroup for JoinGroupRequest {
         let joined = coordinator
             .ask(|groups, turn, waiting| groups.join(self, version, client, &*image, waiting, turn))
             .await;
-        joined.unwrap_or_else(|error_code| JoinGroupResponse {
+        told(joined.unwrap_or_else(|error_code| JoinGroupResponse {
             error_code,
             member_id,
             ..JoinGroupResponse::default()
-        })
+        }))
+    }
+}
+
+/// Who has not joined is told of no protocol, which older versions say by an empty name.
+fn told(response: JoinGroupResponse) -> JoinGroupResponse {
+    match response.error_code.is_none() {
+        true => response,
+        false => JoinGroupResponse { protocol_name: None, ..response },
     }
 }
 

@@ -51,6 +51,9 @@ impl ManyGroups for ConsumerGroupDescribeRequest {
         caller: Caller<'_>,
     ) -> DescribedConsumerGroup {
         let (name, image) = (&self.group_ids[place], plane.shard.image());
+        if name.as_bytes().is_empty() {
+            return self.refuse(place, caller.version(), ErrorCode::InvalidGroupId);
+        }
         let described = coordinator
             .answer(|groups, turn| groups.describe_consumer(name, &*image, turn.config))
             .await;

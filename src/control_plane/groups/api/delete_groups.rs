@@ -8,12 +8,19 @@ use crate::wire::api::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
 use crate::wire::{ErrorCode, Str};
+use std::collections::HashSet;
 
 impl ManyGroups for DeleteGroupsRequest {
     type Answer = DeletableGroupResult;
 
     fn groups(&self) -> Vec<Str> {
         self.groups_names.clone()
+    }
+
+    fn without_repetitions(mut self) -> DeleteGroupsRequest {
+        let mut named = HashSet::new();
+        self.groups_names.retain(|name| named.insert(name.clone()));
+        self
     }
 
     fn only(&self, places: &[usize]) -> DeleteGroupsRequest {

@@ -181,6 +181,11 @@ trait ManyGroups: Request {
     /// The groups, in the order in which they are answered.
     fn groups(&self) -> Vec<Str>;
 
+    /// Kafka answers some of them once for each group, however often it is named.
+    fn without_repetitions(self) -> Self {
+        self
+    }
+
     /// The same request for some of them, by their places.
     fn only(&self, places: &[usize]) -> Self;
 
@@ -208,7 +213,7 @@ async fn many<R: ManyGroups>(
     body: &mut Decoder,
 ) -> Result<Encoder, WireError> {
     let version = caller.version();
-    let request = R::decode(body, version)?;
+    let request = R::decode(body, version)?.without_repetitions();
     let groups = request.groups();
     let mut answers: Vec<Option<R::Answer>> = vec![None; groups.len()];
     let mut by_owner: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();

@@ -28,7 +28,8 @@ impl OneGroup for OffsetDeleteRequest {
         caller: Caller<'_>,
     ) -> OffsetDeleteResponse {
         let image = plane.shard.image();
-        let topics = self.topics.iter().map(|asked| {
+        let asked = self.topics.iter().filter(|asked| !asked.partitions.is_empty());
+        let topics = asked.map(|asked| {
             let topic = image.topic(&asked.name);
             let partitions = asked.partitions.iter().map(|partition| {
                 let partition_index = partition.partition_index;

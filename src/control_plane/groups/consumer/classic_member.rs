@@ -44,9 +44,12 @@ impl ConsumerGroup {
     ) -> JoinGroupResponse {
         self.join(request, version, caller, topics, turn).unwrap_or_else(|refusal| {
             tracing::debug!(group = %self.group, "JoinGroup refused: {}", refusal.message);
+            // To what it does not expect Kafka answers with nothing but the error.
+            let is_expected = refusal.code != ErrorCode::UnknownServerError;
+            let member_id = is_expected.then(|| request.member_id.clone());
             JoinGroupResponse {
                 error_code: refusal.code,
-                member_id: request.member_id.clone(),
+                member_id: member_id.unwrap_or_default(),
                 ..Default::default()
             }
         })
