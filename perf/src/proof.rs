@@ -22,6 +22,9 @@ const ON_THE_WAY: Duration = Duration::from_micros(10);
 /// The API key that a request begins with.
 const PRODUCE: [u8; 2] = [0, 0];
 
+/// What a script says for a connection that ends instead of an answer.
+const CUT: Duration = Duration::MAX;
+
 /// Says how long the answer to a produce takes, by its number and the time since the start.
 type Script = fn(number: u64, since_start: Duration) -> Duration;
 
@@ -89,7 +92,10 @@ async fn serve(stream: Stream, stub: Rc<Stub>, delay: impl Fn() -> Duration) {
             buffer.advance(4);
             let frame = buffer.split_to(length as usize).freeze();
             if frame.starts_with(&PRODUCE) {
-                runtime::sleep(delay()).await;
+                match delay() {
+                    CUT => return,
+                    delay => runtime::sleep(delay).await,
+                }
             }
             let mut rest = stub.answer(frame).unwrap().unwrap();
             while !rest.is_empty() {
@@ -180,6 +186,21 @@ fn a_closed_loop_hides_the_same_stall_and_is_said_to() {
     let Ran { meters, .. } = run(quiet(), settings, STALLING);
     is_about(meters.acknowledge.quantile(0.999), Duration::ZERO, milliseconds(1));
     is_about(meters.acknowledge.max(), milliseconds(100), milliseconds(1));
+}
+
+#[test]
+fn what_is_refused_last_goes_again_after_the_end() {
+    let settings = Settings {
+        in_flight: Some(1),
+        batch_bytes: Some(200),
+        duration: Some(Length::from_secs(1)),
+        ..Settings::default()
+    };
+    // The tenth is on its way when the measured time ends, and the connection with it.
+    let script: Script = |number, _| if number == 10 { CUT } else { milliseconds(105) };
+    let Ran { meters, outcome } = run(quiet(), settings, script);
+    assert_eq!((outcome.failed, outcome.backlog), (None, 0));
+    assert_eq!(meters.produced.retries, 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How often a consumer looks whether the run is over.
@@ -27,14 +27,15 @@ const FETCH_WAIT: Duration = Duration::from_millis(500);
 /// A stretch of work after which others get their turn.
 const TURN_RECORDS: u64 = 20_000;
 
+/// How long the question where the log ends may take before more is read.
+const ENDS_WAIT: Duration = Duration::from_secs(1);
+
 /// What producers and consumers of all threads tell each other.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Records acknowledged by producers that have ended.
-    pub acknowledged: AtomicU64,
-    pub producers_ended: AtomicU64,
-    /// By group: records of this run that were read.
-    pub read: Vec<AtomicU64>,
+    pub producers_ended: AtomicUsize,
+    /// Those that have read all that there was when the last producer had ended, and those that failed.
+    pub consumers_ended: AtomicUsize,
     pub stop: AtomicBool,
 }
 
@@ -61,14 +62,24 @@ pub struct Outcome {
     pub failed: Option<String>,
 }
 
+/// How far a partition has been read.
+#[derive(Clone, Copy)]
+struct Place {
+    next: Offset,
+    /// Records written and not read yet, as last seen.
+    lag: u64,
+}
+
 pub struct Consumer {
     given: Assignment,
     window: Window,
     fetcher: Fetcher,
     topics: HashMap<Str, u32>,
-    /// Records written and not read yet, by partition as last seen, and their sum.
-    lags: HashMap<TopicPartition, u64>,
+    places: HashMap<TopicPartition, Place>,
+    /// Records written and not read yet, as last seen, of all partitions.
     lag: u64,
+    /// Where each partition ended when all producers had; before that, nothing.
+    ends: Option<HashMap<TopicPartition, Option<Offset>>>,
     seen: Seen,
     /// Records since others had their turn.
     turn: u64,
@@ -112,25 +123,30 @@ impl Consumer {
             ..FetcherOptions::default()
         };
         let mut fetcher = Fetcher::new(given.client.clone(), options);
-        let mut lags = HashMap::new();
+        let mut places = HashMap::new();
         for partition in mine {
             let end = ends.get(&partition).copied().flatten().unwrap_or_default();
             // After the last record there is none of that time: at the end then.
             let start = from.get(&partition).copied().flatten().unwrap_or(end);
-            lags.insert(partition.clone(), (end - start).max(0) as u64);
+            let lag = (end - start).max(0) as u64;
+            places.insert(partition.clone(), Place { next: start, lag });
             fetcher.assign(partition, start);
         }
         let seen = Seen::default();
-        let lag = lags.values().sum();
+        let lag = places.values().map(|place| place.lag).sum();
         let window = Window::default();
-        Ok(Consumer { given, window, fetcher, topics, lags, lag, seen, turn: 0 })
+        Ok(Consumer { given, window, fetcher, topics, places, lag, ends: None, seen, turn: 0 })
     }
 
-    /// Reads until all that was acknowledged has been read, or the run is stopped.
+    /// Reads until all that producers of this run wrote has been read, or the run is stopped.
     pub async fn run(mut self, window: Window) -> Outcome {
         self.window = window;
         let mut failed = None;
-        while !self.given.progress.stop.load(Ordering::Relaxed) && !self.fetcher.is_idle() {
+        let progress = self.given.progress.clone();
+        while !progress.stop.load(Ordering::Relaxed) && !self.fetcher.is_idle() {
+            if self.has_read_all().await {
+                break;
+            }
             let next = runtime::timeout(LOOK_EVERY, self.fetcher.next()).await;
             let Some(next) = next else { continue };
             let taken = match next {
@@ -149,7 +165,29 @@ impl Consumer {
                 runtime::yield_now().await;
             }
         }
+        progress.consumers_ended.fetch_add(1, Ordering::SeqCst);
         Outcome { group: self.given.group, seen: self.seen, failed }
+    }
+
+    /// Whether the producers of the run have ended, and all that they wrote was read. What they wrote and do not know
+    /// to be written may be there too, so records are not counted.
+    async fn has_read_all(&mut self) -> bool {
+        let Assignment { work, progress, client, .. } = &self.given;
+        let all_written = progress.producers_ended.load(Ordering::SeqCst) == work.producers;
+        if !work.stamps() || !all_written {
+            return false;
+        }
+        if self.ends.is_none() {
+            let places: Vec<TopicPartition> = self.places.keys().cloned().collect();
+            let asked =
+                runtime::timeout(ENDS_WAIT, client.list_offsets(&places, OffsetQuery::Latest));
+            // Without an answer it is asked again, until the run is stopped.
+            self.ends = asked.await.and_then(Result::ok);
+        }
+        let Some(ends) = &self.ends else { return false };
+        self.places.iter().all(|(partition, place)| {
+            ends.get(partition).copied().flatten().is_none_or(|end| place.next >= end)
+        })
     }
 
     fn take(&mut self, fetched: &Fetched) -> Result<(), String> {
@@ -158,7 +196,6 @@ impl Consumer {
         let partition = fetched.partition.partition;
         let window = self.window;
         let counts = window.counts(now);
-        let mut own = 0;
         for (header, batch) in &fetched.batches {
             let mut payload = 0;
             let mut records = 0;
@@ -177,7 +214,6 @@ impl Consumer {
                     }
                     return;
                 };
-                own += 1;
                 if window.counts(stamp.planned) {
                     meters.end_to_end.record(now.saturating_sub(stamp.planned));
                 }
@@ -197,17 +233,17 @@ impl Consumer {
             }
         }
         self.given.meters.borrow_mut().consumed.requests += u64::from(counts);
-        self.given.progress.read[self.given.group].fetch_add(own, Ordering::Relaxed);
         self.note_lag(fetched);
         Ok(())
     }
 
     fn note_lag(&mut self, fetched: &Fetched) {
-        let next = fetched.batches.last().map_or(Offset::ZERO, |(header, _)| header.next_offset());
+        let Some((last, _)) = fetched.batches.last() else { return };
+        let next = last.next_offset();
         let lag = (fetched.high_watermark - next).max(0) as u64;
-        if let Some(known) = self.lags.get_mut(&fetched.partition) {
-            self.lag = self.lag - *known + lag;
-            *known = lag;
+        if let Some(known) = self.places.get_mut(&fetched.partition) {
+            self.lag = self.lag - known.lag + lag;
+            *known = Place { next, lag };
         }
         self.given.lag.set(self.lag);
     }

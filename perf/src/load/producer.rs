@@ -55,7 +55,6 @@ pub struct Assignment {
 /// What it knows at the end.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub acknowledged: u64,
     /// Why it ended before its time.
     pub failed: Option<String>,
 }
@@ -179,8 +178,10 @@ impl Producer {
             self.draw_ahead(now);
             self.collect_due(now.0);
             self.send(now, &mut running);
-            let is_over = now >= window.end && running.is_empty() && self.waiting_bytes == 0;
-            if is_over || now >= give_up || self.fatal.is_some() {
+            if (now >= window.end && self.is_idle(&running))
+                || now >= give_up
+                || self.fatal.is_some()
+            {
                 break;
             }
             self.given.backlog.set(self.backlog(now.0));
@@ -203,6 +204,12 @@ impl Producer {
             }
         }
         self.finish()
+    }
+
+    /// Nothing is on its way or waits, for the first time or again.
+    fn is_idle(&self, running: &Running) -> bool {
+        let waits_again = || self.lanes.iter().any(|lane| !lane.again.is_empty());
+        running.is_empty() && self.waiting_bytes == 0 && !waits_again()
     }
 
     // ------------------------------------------------------------ the plan
@@ -275,9 +282,6 @@ impl Producer {
     }
 
     fn send(&mut self, now: Instant, running: &mut Running) {
-        if self.pace.is_none() && now >= self.window.end {
-            return;
-        }
         let ids: Vec<i32> = self.leaders.keys().copied().collect();
         for id in ids {
             loop {
@@ -379,6 +383,8 @@ impl Producer {
                 let planned = Planned::Each(records.iter().map(|drawn| drawn.planned).collect());
                 (records, planned)
             }
+            // Only what was refused goes again then.
+            None if now >= self.window.end => return None,
             None => (
                 draw_full(&mut self.given.draw, &self.press, batch_bytes, now.0),
                 Planned::Now(now.0),
@@ -592,7 +598,7 @@ impl Producer {
         self.given.backlog.set(left);
         let unanswered = (left > 0 && self.fatal.is_none())
             .then(|| format!("{left} records were not acknowledged in time"));
-        Outcome { acknowledged: self.acknowledged, failed: self.fatal.or(unanswered) }
+        Outcome { failed: self.fatal.or(unanswered) }
     }
 }
 

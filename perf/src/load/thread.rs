@@ -61,10 +61,8 @@ pub struct Outcome {
 
 impl Shared {
     pub fn new(work: Work, run: u32) -> Arc<Shared> {
-        let read = (0..work.groups).map(|_| Default::default()).collect();
-        let progress = Arc::new(Progress { read, ..Progress::default() });
+        let (progress, promised) = (Arc::default(), Mutex::default());
         let (ready, window) = (AtomicUsize::new(0), OnceLock::new());
-        let promised = Mutex::default();
         Arc::new(Shared { work, run, progress, ready, window, promised })
     }
 
@@ -218,7 +216,6 @@ impl Thread {
         let mut outcome = Outcome::default();
         for ended in join_all(producing).await {
             let progress = &self.shared.progress;
-            progress.acknowledged.fetch_add(ended.acknowledged, Ordering::SeqCst);
             progress.producers_ended.fetch_add(1, Ordering::SeqCst);
             outcome.failed = outcome.failed.or(ended.failed);
         }
@@ -286,14 +283,14 @@ async fn conduct(shared: Arc<Shared>) {
     let measure = start + shared.work.warm_up.0;
     let window = Window { start, measure, end: measure + shared.work.duration.0 };
     shared.window.set(window).expect("only the first thread conducts");
-    let producers = shared.work.producers as u64;
+    let work = &shared.work;
+    let (producers, consumers) = (work.producers, work.consumers * work.groups);
     let give_up = window.end + shared.work.drain.0 + Duration::from_secs(5);
     loop {
         let now = runtime::now();
         let ended = progress.producers_ended.load(Ordering::SeqCst) == producers;
-        let acknowledged = progress.acknowledged.load(Ordering::SeqCst);
-        let all_read = !shared.work.stamps()
-            || progress.read.iter().all(|read| read.load(Ordering::SeqCst) >= acknowledged);
+        let all_read =
+            !work.stamps() || progress.consumers_ended.load(Ordering::SeqCst) == consumers;
         if now >= give_up || (now >= window.end && ended && all_read) {
             progress.stop.store(true, Ordering::SeqCst);
             return;
