@@ -19,7 +19,7 @@ impl ConsumerGroup {
             group_id: self.group.clone(),
             group_state: Str::from_static(self.state_name()),
             group_epoch: self.epoch,
-            assignment_epoch: self.assignment_epoch,
+            assignment_epoch: self.target_epoch(),
             assignor_name: Str::from_static(self.preferred_assignor(config).name()),
             members: self
                 .members

@@ -467,7 +467,7 @@ impl ConsumerGroup {
         };
         let nothing = Default::default();
         Reconciliation {
-            target_epoch: self.assignment_epoch,
+            target_epoch: self.target_epoch(),
             target: self.targets.get(id).unwrap_or(&nothing),
             subscription_changed,
             is_subscribed: &is_subscribed,

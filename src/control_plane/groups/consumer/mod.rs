@@ -58,6 +58,9 @@ pub struct ResolvedRegex {
     pub timestamp: i64,
 }
 
+/// The epoch of a group before its first change, whose target is that nobody has anything (Kafka 4.2 and later).
+const INITIAL_EPOCH: i32 = 1;
+
 /// A consumer group.
 #[derive(Clone, Debug)]
 pub struct ConsumerGroup {
@@ -154,12 +157,12 @@ impl ConsumerGroup {
     pub fn state_name(&self) -> &'static str {
         if self.members.is_empty() {
             "Empty"
-        } else if self.epoch > self.assignment_epoch {
+        } else if self.epoch > self.target_epoch() {
             "Assigning"
         } else if self
             .members
             .values()
-            .any(|member| !member.holding.is_reconciled_to(self.assignment_epoch))
+            .any(|member| !member.holding.is_reconciled_to(self.target_epoch()))
         {
             "Reconciling"
         } else {
@@ -340,6 +343,11 @@ impl ConsumerGroup {
             follows.owners.insert(partition, id.clone());
         }
         self.members.insert(id, member);
+    }
+
+    /// The epoch that the target is of.
+    fn target_epoch(&self) -> i32 {
+        if self.assignment_epoch == 0 { INITIAL_EPOCH } else { self.assignment_epoch }
     }
 
     fn epoch_value(&self) -> ConsumerGroupMetadataValue {

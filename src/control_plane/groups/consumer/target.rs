@@ -4,7 +4,7 @@ use super::assign::{self, Subscriber};
 use super::member::{Assignment, Member, write_target};
 use super::record::ConsumerChange;
 use super::topics::{metadata_hash, resolve};
-use super::{ConsumerGroup, Refusal, ResolvedRegex, TopicView};
+use super::{ConsumerGroup, INITIAL_EPOCH, Refusal, ResolvedRegex, TopicView};
 use crate::config::Assignor;
 use crate::control_plane::groups::turn::{GroupConfig, Turn};
 use crate::limits::{
@@ -105,9 +105,10 @@ impl ConsumerGroup {
     }
 
     pub(super) fn bump_epoch(&mut self, topics: &dyn TopicView, turn: &mut Turn) {
+        let before = if self.epoch == 0 { INITIAL_EPOCH } else { self.epoch };
         let value = ConsumerGroupMetadataValue {
             // Kafka's arithmetic; after two thousand million bumps, a group is to be made anew.
-            epoch: self.epoch.saturating_add(1),
+            epoch: before.saturating_add(1),
             metadata_hash: metadata_hash(self.subscribed_topics(), topics),
         };
         self.change(ConsumerChange::Epoch(Some(value)), turn);
@@ -124,7 +125,7 @@ impl ConsumerGroup {
             // A clock that was set back must not stop the group.
             || turn.wall.0 < last
             || age(Timestamp(last), turn.wall) >= turn.consumer_assignment_interval(&self.group);
-        if self.assignment_epoch >= self.epoch || !may {
+        if self.target_epoch() >= self.epoch || !may {
             return;
         }
         let facts = self.subscribed_facts(topics);

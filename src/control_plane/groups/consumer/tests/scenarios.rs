@@ -24,12 +24,12 @@ fn the_first_member_gets_all_at_once() {
     let mut bench = Bench::with_topic("a", 3);
     let mut one = Client::new("m1", &["a"]);
     let response = one.beat(&mut bench);
-    assert_eq!((response.member_epoch, response.heartbeat_interval_ms), (1, 5000));
+    assert_eq!((response.member_epoch, response.heartbeat_interval_ms), (2, 5000));
     assert_eq!(response.member_id.as_deref(), Some("m1"));
     assert_eq!(one.indexes(), [0, 1, 2]);
-    assert_eq!(epochs(&bench), (1, 1));
+    assert_eq!(epochs(&bench), (2, 2));
     let again = one.beat(&mut bench);
-    assert_eq!((again.member_epoch, again.assignment), (1, None), "nothing new");
+    assert_eq!((again.member_epoch, again.assignment), (2, None), "nothing new");
     let records = bench.log.len();
     one.beat(&mut bench);
     assert_eq!(bench.log.len(), records, "a steady heartbeat stores nothing");
@@ -42,14 +42,14 @@ fn a_second_member_waits_until_the_first_has_given_up() {
     one.beat(&mut bench);
     bench.pass(SECOND);
     let joined = two.beat(&mut bench);
-    assert_eq!((joined.member_epoch, two.indexes()), (2, vec![]), "all is still at the first");
+    assert_eq!((joined.member_epoch, two.indexes()), (3, vec![]), "all is still at the first");
     assert_eq!(bench.group.members["m2"].holding.state, MemberState::UnreleasedPartitions);
 
     let told = bench.heartbeat(&one.request());
     one.hear(&told);
-    assert_eq!(told.member_epoch, 1, "it stays behind until it has given up");
+    assert_eq!(told.member_epoch, 2, "it stays behind until it has given up");
     assert_eq!(two.beat(&mut bench).assignment, None, "nothing is free before");
-    assert_eq!(one.beat(&mut bench).member_epoch, 2);
+    assert_eq!(one.beat(&mut bench).member_epoch, 3);
     assert_eq!(one.indexes(), [0, 1]);
     assert_eq!(bench.group.state_name(), "Reconciling");
     two.beat(&mut bench);
@@ -63,15 +63,15 @@ fn a_target_comes_no_sooner_than_the_interval_after_the_last() {
     let (mut one, mut two) = (Client::new("m1", &["a"]), Client::new("m2", &["a"]));
     one.beat(&mut bench);
     bench.pass(SECOND / 2);
-    assert_eq!(two.beat(&mut bench).member_epoch, 1, "KIP-1263: the target is still the old one");
-    assert_eq!((epochs(&bench), bench.group.state_name()), ((2, 1), "Assigning"));
+    assert_eq!(two.beat(&mut bench).member_epoch, 2, "KIP-1263: the target is still the old one");
+    assert_eq!((epochs(&bench), bench.group.state_name()), ((3, 2), "Assigning"));
     bench.pass(SECOND / 2);
     two.beat(&mut bench);
-    assert_eq!(epochs(&bench), (2, 2));
+    assert_eq!(epochs(&bench), (3, 3));
 
     bench.config.consumer_assignment_interval.default = Duration::ZERO;
     Client::new("m3", &["a"]).beat(&mut bench);
-    assert_eq!(epochs(&bench), (3, 3), "at once without one");
+    assert_eq!(epochs(&bench), (4, 4), "at once without one");
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn a_group_may_have_an_assignment_interval_of_its_own() {
     of_group.insert("consumer.assignment.interval.ms".to_string(), "3000".to_string());
     let mut two = Client::new("m2", &["a"]);
     two.beat(&mut bench);
-    assert_eq!(epochs(&bench), (2, 1));
+    assert_eq!(epochs(&bench), (3, 2));
     bench.pass(SECOND);
     two.beat(&mut bench);
-    assert_eq!(epochs(&bench), (2, 2));
+    assert_eq!(epochs(&bench), (3, 3));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn more_partitions_than_a_record_holds_are_refused_or_wait() {
     bench.pass(SECOND);
     bench.topics.set("a", too_many);
     assert_eq!(one.beat(&mut bench).error_code, ErrorCode::None);
-    assert_eq!((one.indexes(), epochs(&bench)), (vec![0, 1, 2], (2, 1)));
+    assert_eq!((one.indexes(), epochs(&bench)), (vec![0, 1, 2], (3, 2)));
     let text = "x".repeat(crate::limits::GROUP_MEMBER_BYTES_MAX);
     let refused = Client::new("m2", &[&text]).beat(&mut bench);
     assert_eq!(refused.error_code, ErrorCode::InvalidRequest);
@@ -338,7 +338,7 @@ fn a_regular_expression_matches_whole_names_and_topics_that_come_later() {
     bench.topics.set("my-orders-1", 1);
     let mut one = Client { regex: Some("orders-.*|x".to_string()), ..Client::new("m1", &[]) };
     let joined = one.beat(&mut bench);
-    assert_eq!((joined.member_epoch, one.owned.len()), (1, 2));
+    assert_eq!((joined.member_epoch, one.owned.len()), (2, 2));
     assert!(
         bench.group.is_subscribed_to("orders-1") && !bench.group.is_subscribed_to("my-orders-1")
     );
@@ -348,7 +348,7 @@ fn a_regular_expression_matches_whole_names_and_topics_that_come_later() {
     assert_eq!(one.owned.len(), 2, "not looked for so soon after the last time");
     bench.pass(5 * SECOND);
     one.beat(&mut bench);
-    assert_eq!((one.owned.len(), bench.group.epoch), (3, 2));
+    assert_eq!((one.owned.len(), bench.group.epoch), (3, 3));
 
     // Another with the same one: nothing is searched again, and it shares.
     let two = Client { regex: one.regex.clone(), ..Client::new("m2", &[]) };
