@@ -5,6 +5,7 @@ use crate::limits::BLOCK_BYTES;
 use crate::runtime::buffer::{AlignedBuffer, BufferSlice, SharedBuffer};
 use crate::runtime::{DirectoryEntry, FileOptions};
 use crate::types::Timestamp;
+use glommio::GlommioError;
 use glommio::io::{Directory, DmaFile, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -28,7 +29,7 @@ impl File {
         if options.sync_on_write {
             open.custom_flags(libc::O_DSYNC);
         }
-        let file = open.dma_open(path).await.map_err(io::Error::from)?;
+        let file = open.dma_open(path).await.map_err(plain)?;
         Ok(File { file: Rc::new(file) })
     }
 
@@ -81,7 +82,7 @@ impl File {
     /// # Errors
     /// As read(2).
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<BufferSlice> {
-        let result = self.file.read_at(position, length).await.map_err(io::Error::from)?;
+        let result = self.file.read_at(position, length).await.map_err(plain)?;
         Ok(BufferSlice::from_read(result))
     }
 
@@ -300,6 +301,14 @@ async fn read_directly(path: &Path, options: FileOptions) -> io::Result<()> {
     read
 }
 
+/// The error as the system call gave it, with its number: callers know the file.
+fn plain<T>(error: GlommioError<T>) -> io::Error {
+    match error {
+        GlommioError::EnhancedIoError { source, .. } => source,
+        other => other.into(),
+    }
+}
+
 /// Says something of one file, not of the file system.
 fn is_of_the_file(error: &io::Error) -> bool {
     let is_unreadable = error.raw_os_error() == Some(libc::EIO);
@@ -337,4 +346,26 @@ fn files_with_bytes(directory: &Path, levels: u32, found: &mut Vec<PathBuf>) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_of_processes_that_ended_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = format!("{PROBE_PREFIX}{}-1", std::process::id());
+        // The kernel gives no process such a number (proc_sys_kernel(5): pid_max).
+        let left = format!("{PROBE_PREFIX}4294967295-1");
+        let others = ["t-0", ".probe-", ".probe-x-1"];
+        for name in [own.as_str(), &left].into_iter().chain(others) {
+            std::fs::write(directory.path().join(name), b"").unwrap();
+        }
+        remove_left_probes(directory.path()).unwrap();
+        for name in [own.as_str()].into_iter().chain(others) {
+            assert!(directory.path().join(name).exists(), "{name}");
+        }
+        assert!(!directory.path().join(left).exists());
+    }
 }

@@ -426,7 +426,9 @@ pub fn for_each_seed(count: u64, mut check: impl FnMut(u64)) {
     impl Drop for Replay {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("replay with CORELOG_SEED={} and the name of this test", self.0);
+                let thread = std::thread::current();
+                let test = thread.name().unwrap_or("NAME_OF_THIS_TEST");
+                eprintln!("replay: CORELOG_SEED={} cargo test --lib {test}", self.0);
             }
         }
     }
