@@ -165,14 +165,14 @@ impl Partition {
             return Ok(());
         }
         let synced = runtime::sync_directory(&self.directory).await;
-        synced.map_err(|error| LogFault::from_io("sync", &self.directory, 0, &error))
+        synced.map_err(|error| LogFault::of_sync(&self.directory, 0, &error))
     }
 
     /// Makes durable what was written without a sync.
     async fn sync_written(&self, file: &File) -> Result<(), LogFault> {
         let path = self.segment_path(self.state.borrow().active().base);
         if !planted::is(Bug::SkipSyncOnChange) {
-            file.sync().await.map_err(|error| LogFault::from_io("sync", &path, 0, &error))?;
+            file.sync().await.map_err(|error| LogFault::of_sync(&path, 0, &error))?;
         }
         self.unmark_unsynced().await?;
         self.sync_names().await?;
@@ -404,7 +404,8 @@ impl Partition {
         let fault = |error| LogFault::from_io("seal", &path, segment.end.0, &error);
         file.truncate(segment.end.0).await.map_err(fault)?;
         if !planted::is(Bug::SkipSyncOnSeal) {
-            file.sync().await.map_err(fault)?;
+            let synced = file.sync().await;
+            synced.map_err(|error| LogFault::of_sync(&path, segment.end.0, &error))?;
         }
         {
             // The file is shorter now; should the next step fail, a later write must allocate again.
@@ -453,9 +454,10 @@ impl Partition {
                 self.shard.files.remove_partition(self.number);
                 return Ok(());
             }
-            state.phase = Phase::Busy;
+            (state.phase, state.completing) = (Phase::Busy, true);
         }
         let outcome = self.checkpoint().await;
+        self.state.borrow_mut().completing = false;
         self.shard.files.remove_partition(self.number);
         self.release();
         outcome

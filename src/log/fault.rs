@@ -49,6 +49,11 @@ impl LogFault {
         LogFault { kind, operation, path, position, reason: error.to_string() }
     }
 
+    /// After a sync that failed, on a full disk too, nobody knows what the file has, and the next sync may lie.
+    pub fn of_sync(path: &Path, position: u64, error: &io::Error) -> LogFault {
+        LogFault { kind: FaultKind::Device, ..LogFault::from_io("sync", path, position, error) }
+    }
+
     pub fn damage(path: &Path, position: u64, reason: String) -> LogFault {
         let path = path.display().to_string();
         LogFault { kind: FaultKind::Damage, operation: "read", path, position, reason }
@@ -61,6 +66,10 @@ impl LogFault {
     fn remedy(&self) -> &'static str {
         match self.kind {
             FaultKind::StorageFull => "free space on the device; writing resumes by itself",
+            FaultKind::Device if self.operation == "read" => {
+                "check the device and the kernel log; if the place stays unreadable, stop the broker, put a copy of \
+                 the file there, as ddrescue makes one of what is left of it, and run `corelog doctor data`"
+            }
             FaultKind::Device => "check the device and the kernel log, then restart the broker",
             FaultKind::Damage => {
                 "stop the broker and run `corelog doctor data`, which says what is lost; then restore the \

@@ -17,7 +17,7 @@ use super::tail_cache::TailCache;
 use super::verify::{self, Epochs};
 use super::watch::{WatchKey, WatchList};
 use crate::limits::RECORDS_NAMED_MAX;
-use crate::runtime::Wakers;
+use crate::runtime::{self, Instant, Wakers};
 use crate::types::{Offset, Position, Timestamp, TopicId};
 use crate::wire::batch::{self, BatchError, BatchHeader, RecordFacts};
 use bytes::Bytes;
@@ -27,6 +27,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Between two tries of a partition that a full disk stopped.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is said that records of a partition cannot be read.
+const UNREADABLE_TOLD_EVERY: Duration = Duration::from_mins(1);
 
 /// Which partition this is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +129,8 @@ pub(super) struct State {
     pub pending: VecDeque<PendingBatch>,
     pub pending_bytes: usize,
     pub phase: Phase,
+    /// It is being left complete on disk: housekeepers keep off its files meanwhile.
+    pub completing: bool,
     pub tail: TailCache,
     pub fault: Option<LogFault>,
     /// What lies before the fault may be read.
@@ -131,7 +139,9 @@ pub(super) struct State {
     pub retired: bool,
     pub generation: u32,
     /// When a full disk may be tried again.
-    pub retry_at: Timestamp,
+    pub retry_at: Instant,
+    /// When it was last said that records cannot be read.
+    pub unreadable_told: Option<Instant>,
     pub house: Housekeeping,
     /// Up to where the log is known to be complete on disk, as the shard's file says.
     pub point: Option<RecoveryPoint>,
@@ -161,12 +171,14 @@ impl State {
             pending: VecDeque::new(),
             pending_bytes: 0,
             phase: Phase::Idle,
+            completing: false,
             tail: TailCache::default(),
             fault: None,
             read_only: false,
             retired: false,
             generation: 0,
-            retry_at: Timestamp(0),
+            retry_at: Instant(0),
+            unreadable_told: None,
             house: Housekeeping::default(),
             point: None,
             idle: Wakers::default(),
@@ -269,7 +281,7 @@ impl Partition {
             return Err(AppendError::Offline(gone_fault(&self.directory)));
         }
         if let Some(fault) = state.fault.clone() {
-            self.retry_when_due(&mut state, now);
+            self.retry_when_due(&mut state);
             return Err(AppendError::Offline(fault));
         }
         batch::parse_single(&bytes)?;
@@ -330,15 +342,16 @@ impl Partition {
     }
 
     /// Has it opened anew that a full disk stopped.
-    pub(super) fn try_again(self: &Rc<Self>, now: Timestamp) {
-        self.retry_when_due(&mut self.state.borrow_mut(), now);
+    pub(super) fn try_again(self: &Rc<Self>) {
+        self.retry_when_due(&mut self.state.borrow_mut());
     }
 
     /// A partition that a full disk stopped is opened anew, at most once a second: when somebody writes, and when
     /// there is room.
-    fn retry_when_due(self: &Rc<Self>, state: &mut State, now: Timestamp) {
+    fn retry_when_due(self: &Rc<Self>, state: &mut State) {
+        let now = runtime::now();
         if state.is_full() && !state.retired && now >= state.retry_at {
-            state.retry_at = Timestamp(now.0 + 1000);
+            state.retry_at = now + RETRY_PAUSE;
             self.enqueue_if_idle(state);
         }
     }
@@ -531,6 +544,16 @@ impl Partition {
         self.set_fault(&mut state, Some(fault));
         drop(state);
         self.watch.wake_all();
+    }
+
+    /// A reader met what cannot be read, while the partition is online: it stays so, for what can.
+    pub(super) fn note_unreadable(&self, fault: &LogFault) {
+        self.shard.probe.read_faults.add(1);
+        let (now, mut state) = (runtime::now(), self.state.borrow_mut());
+        if state.unreadable_told.is_none_or(|told| now >= told + UNREADABLE_TOLD_EVERY) {
+            state.unreadable_told = Some(now);
+            tracing::error!(partition = %self.id, %fault, "records cannot be read");
+        }
     }
 
     /// Keeps the shard's count of offline partitions with it.

@@ -131,8 +131,12 @@ impl Partition {
         let wish = Wish { from: offset, bytes_max, first_whole };
         let read = self.read_from(wish, true).await;
         match read {
-            // Retention may have taken the segment in the meantime.
-            Err(ReadError::Offline(_)) => self.check_range(offset).and(read),
+            Err(ReadError::Offline(fault)) => {
+                // Retention may have taken the segment in the meantime.
+                self.check_range(offset)?;
+                self.note_unreadable(&fault);
+                Err(fault.into())
+            }
             read => read,
         }
     }

@@ -201,7 +201,7 @@ pub async fn write(path: &Path, entries: &[Vec<u8>]) -> io::Result<()> {
 pub struct PointsFile {
     pub path: PathBuf,
     pub shard: u16,
-    /// None: damaged, or of another version.
+    /// None: damaged, of another version, or nothing that the device still reads.
     pub entries: Option<Vec<(PointKey, RecoveryPoint)>>,
 }
 
@@ -215,10 +215,7 @@ pub async fn read_files(data_directory: &Path) -> io::Result<Vec<PointsFile>> {
         let number = entry.name.strip_prefix(FILE_PREFIX).and_then(|shard| shard.parse().ok());
         let Some(shard) = number.filter(|_| !entry.is_directory) else { continue };
         let path = data_directory.join(&entry.name);
-        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            other => other?,
-        };
+        let bytes = small_file::read_if_whole(&path, FILE_BYTES_MAX).await?;
         let entries = bytes.as_deref().and_then(decode_file);
         files.push(PointsFile { path, shard, entries });
     }

@@ -67,10 +67,9 @@ impl Partition {
         let mut contents = Vec::with_capacity(2);
         for suffix in [segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX] {
             let path = segment::file_path(&self.directory, base, suffix);
-            match small_file::read(&path, INDEX_FILE_BYTES_MAX).await {
+            match small_file::read_if_whole(&path, INDEX_FILE_BYTES_MAX).await {
                 Ok(Some(bytes)) => contents.push(bytes),
                 Ok(None) => return Ok(None),
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
                 Err(error) => return Err(LogFault::from_io("read", &path, 0, &error)),
             }
         }

@@ -175,6 +175,35 @@ fn segments_roll_by_size_and_time_and_are_read_through() {
 }
 
 #[test]
+fn indexes_that_a_crash_left_without_their_segments_are_removed() {
+    simulate(async {
+        let config = LogConfig { segment_bytes: 5000, retention_ms: -1, ..LogConfig::default() };
+        let shard = shard();
+        let partition = open_with(&shard, config.clone(), 0).await;
+        for time in 0..3 {
+            append(&partition, bytes_of(1, 4000, time, None)).await;
+        }
+        partition.kept().await;
+        partition.raise_log_start(Offset(1));
+        partition.kept().await;
+        partition.stop().await.unwrap();
+        let names = || disk().files().into_iter().filter(|name| name.ends_with("index"));
+        let kept: Vec<String> = names().collect();
+        assert!(
+            kept.len() >= 2 && !kept.iter().any(|name| name.contains("/00000000000000000000."))
+        );
+        for suffix in [segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX] {
+            let path = segment::file_path(FOLDER.as_ref(), Offset(0), suffix);
+            disk().put_file(&path, b"of a segment that is gone").unwrap();
+        }
+        assert_eq!(names().count(), kept.len() + 2);
+        let partition = open_with(&shard, config, 0).await;
+        assert_eq!(names().collect::<Vec<_>>(), kept);
+        assert_eq!(read(&partition, 1, 1, true).await, [1]);
+    });
+}
+
+#[test]
 fn an_index_that_is_written_on_bounds_what_is_scanned() {
     let simulation = Simulation::new(5);
     simulation.disk().put_directory("/data").unwrap();
@@ -484,6 +513,72 @@ fn a_failed_write_takes_the_partition_offline_until_it_is_opened_anew() {
         assert_eq!(partition.stop().await.unwrap_err(), fault);
         let again = open(&shard).await;
         assert!(again.high_watermark() >= Offset(1));
+    });
+}
+
+#[test]
+fn what_lies_beside_the_records_need_not_be_readable() {
+    simulate(async {
+        let config = LogConfig { segment_bytes: 5000, retention_ms: -1, ..LogConfig::default() };
+        let shard = shard();
+        let partition = open_with(&shard, config.clone(), 0).await;
+        for time in 0..4 {
+            append(&partition, bytes_of(1, 4000, time, None)).await;
+        }
+        partition.stop().await.unwrap();
+        for lost in ["00000000000000000004.producers", "index", "leader-epoch"] {
+            disk().fail_always(sim::DiskOperation::Read, lost);
+            let partition = open_with(&shard, config.clone(), 0).await;
+            for offset in 0..4 {
+                assert_eq!(read(&partition, offset, 1, true).await, [offset], "{lost} is lost");
+            }
+            partition.stop().await.unwrap();
+            disk().heal();
+        }
+        // Nothing says then what idempotent producers sent, and it may have been in segments that are gone.
+        disk().fail_always(sim::DiskOperation::Read, ".producers");
+        let id = PartitionId { topic_id: TopicId([3; 16]), topic: "t".into(), index: 0 };
+        let opened = Partition::open(&shard, id, Arc::new(config), 0, Offset::ZERO).await;
+        let fault = opened.map(|_| ()).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Device);
+        assert!(fault.to_string().contains(".producers") && fault.to_string().contains("ddrescue"));
+    });
+}
+
+#[test]
+fn records_that_cannot_be_read_are_counted_and_keep_the_others_online() {
+    simulate(async {
+        let shard = shard();
+        let partition = open(&shard).await;
+        four(&partition).await;
+        partition.stop().await.unwrap();
+        let partition = open(&shard).await;
+        disk().fail_next(sim::DiskOperation::Read, ".log");
+        let unread = partition.read(Offset(0), 1 << 20, true).await;
+        assert!(matches!(unread, Err(ReadError::Offline(_))), "{unread:?}");
+        assert_eq!((shard.probe.read_faults.get(), partition.read_fault()), (1, None));
+        assert_eq!(read(&partition, 0, 1 << 20, true).await, [0, 3, 4, 6]);
+    });
+}
+
+#[test]
+fn a_sync_that_failed_for_want_of_space_is_not_tried_again_either() {
+    simulate(async {
+        let shard = shard();
+        let config = LogConfig { durability: Durability::Write, ..LogConfig::default() };
+        let partition = open_with(&shard, config, 0).await;
+        append(&partition, bytes_of(1, 10, 5, None)).await;
+        disk().inject(sim::Fault {
+            operation: sim::DiskOperation::Sync,
+            path_contains: ".log".into(),
+            skip: 0,
+            times: 1,
+            effect: sim::Effect::Error(libc::ENOSPC),
+        });
+        shard.save_recovery_points().await.unwrap();
+        let refused = partition.append(bytes_of(1, 10, 5, None), runtime::wall_clock());
+        let Err(AppendError::Offline(fault)) = refused else { panic!("{refused:?}") };
+        assert_eq!((fault.kind, fault.operation), (FaultKind::Device, "sync"));
     });
 }
 

@@ -128,6 +128,8 @@ probe! {
     recovery_points_saved => "corelog_recovery_points_saved_total";
     /// Times that a partition was taken offline.
     faults => "corelog_partition_faults_total";
+    /// Reads that ended at damage, or at what the device cannot read, in a partition that is online.
+    read_faults => "corelog_read_faults_total";
     /// Assignments that groups were given: of the classic protocol when the leader's has come, of the consumer
     /// protocol (KIP-848) when the broker has made one.
     group_assignments_classic => "corelog_group_rebalances_total" { protocol = "classic" };

@@ -363,3 +363,31 @@ fn what_is_said_of_damage_is_so_and_repairs_mend_it() {
         }
     });
 }
+
+/// Whoever asks after a crash is told of what a start would cut, and of nothing else.
+#[test]
+fn what_a_crash_leaves_is_sound() {
+    for_each_seed(CASES * 4, |seed| {
+        let dice = Dice::new(seed);
+        let simulation = Simulation::new(seed);
+        simulation.disk().put_directory("/data").expect("the disk is empty");
+        let config = LogConfig {
+            segment_bytes: dice.pick(&[5000, 20_000, 1 << 20]),
+            index_interval_bytes: dice.pick(&[1, 600, 4096]),
+            ..LogConfig::default()
+        };
+        let written = RefCell::default();
+        let stop = Stop::AfterDiskOperations(10 + dice.below(200));
+        simulation.run_until(stop, write(&dice, &config, dice.percent(20), &written));
+        match dice.percent(50) {
+            true => simulation.crash(),
+            false => simulation.kill(),
+        }
+        let facts = facts(&config);
+        let found = simulation.run(async move {
+            let shard = ready_shard().await;
+            Inspection::of(&shard, &facts, &|_| ()).await.expect("the disk works")
+        });
+        assert!(found.is_sound(), "{found:?}");
+    });
+}

@@ -24,6 +24,7 @@ const KEPT: &[(u64, &str)] = &[
         5_092_673,
         "an index of which a bit had turned showed a small reader a batch that is too large",
     ),
+    (20246076, "a stop and a round of recovery points both wrote an index"),
 ];
 
 fn histories() -> u64 {

@@ -15,7 +15,6 @@ use crate::log::small_file;
 use crate::log::verify::Epochs;
 use crate::types::Offset;
 use std::fmt::Write;
-use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -62,10 +61,8 @@ impl Partition {
             return Ok(());
         }
         let path = self.epochs_path();
-        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
-        };
+        let bytes = small_file::read_if_whole(&path, FILE_BYTES_MAX).await;
+        let bytes = bytes.map_err(|error| LogFault::from_io("read", &path, 0, &error))?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let epochs = text.as_deref().and_then(decode);
         let mut state = self.state.borrow_mut();

@@ -25,7 +25,7 @@ impl ShardLog {
                 let now = runtime::wall_clock();
                 partition.retain_if_due(now);
                 if has_room {
-                    partition.try_again(now);
+                    partition.try_again();
                 }
                 runtime::yield_if_needed().await;
             }

@@ -195,7 +195,7 @@ impl State {
     /// What a housekeeper does next: all that is due; on a full disk, only deletes; else nothing where nobody may
     /// write.
     fn next_chore(&mut self) -> Option<Chore> {
-        if self.retired {
+        if self.retired || self.completing {
             return None;
         }
         let limit = self.config.segment_bytes;
@@ -355,7 +355,8 @@ impl Partition {
         let fault = |error| LogFault::from_io("seal", &path, segment.end.0, &error);
         file.truncate(segment.end.0).await.map_err(fault)?;
         if !planted::is(Bug::SkipSyncOnSeal) {
-            file.sync().await.map_err(fault)?;
+            let synced = file.sync().await;
+            synced.map_err(|error| LogFault::of_sync(&path, segment.end.0, &error))?;
         }
         if let Some(bytes) = IndexBytes::of(&segment, written) {
             self.write_index(&bytes, true).await?;

@@ -175,6 +175,9 @@ struct Inspector<'a> {
     result: Inspection,
     /// Findings whose `after` is told once all was read, with what had been seen before.
     open: Vec<(usize, Totals)>,
+    /// The segment that ended where it is known to be complete when that was written down: it may have been rolled
+    /// since, and nobody says that it was sealed.
+    unsealed: Option<Offset>,
     /// What contradicts the recovery point; told when the walk finds nothing else.
     contradiction: Option<LogFault>,
     progress: &'a dyn Fn(u64),
@@ -188,12 +191,15 @@ impl<'a> Inspector<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Result<Inspector<'a>, LogFault> {
         let point = partition.state.borrow().point.as_ref().map(|point| point.next);
-        let (mut known, contradiction) = match partition.known_complete(listing).await {
+        let (mut known, unsealed, contradiction) = match partition.known_complete(listing).await {
             Err(fault) if fault.kind == FaultKind::Damage => {
                 let by_snapshot = partition.known_by_snapshot(listing).await?.next;
-                (by_snapshot.max(point.unwrap_or(by_snapshot)), Some(fault))
+                (by_snapshot.max(point.unwrap_or(by_snapshot)), None, Some(fault))
             }
-            other => (other?.next, None),
+            other => {
+                let known = other?;
+                (known.next, known.unsealed(), None)
+            }
         };
         if listing.repairing {
             known = known.max(partition.read_repairing().await?);
@@ -236,7 +242,17 @@ impl<'a> Inspector<'a> {
             is_interrupted: listing.repairing,
         };
         let open = Vec::new();
-        Ok(Inspector { partition, listing, names, scan, result, open, contradiction, progress })
+        Ok(Inspector {
+            partition,
+            listing,
+            names,
+            scan,
+            result,
+            open,
+            unsealed,
+            contradiction,
+            progress,
+        })
     }
 
     fn observer(&mut self) -> &mut Observer {
@@ -274,10 +290,8 @@ impl<'a> Inspector<'a> {
         }
         for offset in self.listing.snapshots.iter().rev().take(2) {
             let path = segment::file_path(&directory, *offset, segment::PRODUCERS_SUFFIX);
-            let bytes = match small_file::read(&path, ProducerState::SNAPSHOT_BYTES_MAX).await {
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-                other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
-            };
+            let bytes = small_file::read_if_whole(&path, ProducerState::SNAPSHOT_BYTES_MAX).await;
+            let bytes = bytes.map_err(|error| LogFault::from_io("read", &path, 0, &error))?;
             let decoded = bytes.as_deref().and_then(ProducerState::decode);
             if decoded.is_none_or(|(_, next)| next != *offset) {
                 let reason = "the snapshot of producers is damaged";
@@ -566,21 +580,19 @@ impl<'a> Inspector<'a> {
             self.observer().begin_index(index, is_exact);
             return Ok(true);
         }
-        // What was rolled and not sealed is sealed by the next start, and an active segment may have none yet.
-        Ok(next_base.is_none_or(|next| next > self.scan.from) && !self.has_index(base))
+        // A crash may leave one of the two files, or a torn end. The next start makes them anew where it reads.
+        Ok(!self.is_sealed(base, next_base))
     }
 
-    fn has_index(&self, base: Offset) -> bool {
-        [segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX].iter().any(|suffix| {
-            let path = segment::file_path(Path::new(""), base, suffix);
-            self.names.contains(path.to_string_lossy().as_ref())
-        })
+    /// Whether the segment was made complete, with its indexes.
+    fn is_sealed(&self, base: Offset, next_base: Option<Offset>) -> bool {
+        next_base.is_some_and(|next| next <= self.scan.from) && self.unsealed != Some(base)
     }
 
     /// Tells of an index of a whole segment: what an index says of damage, or of what power loss took, is no fault
     /// of the index.
     fn end_index(&mut self, segment: &Segment, next_base: Option<Offset>, is_readable: bool) {
-        let is_sealed = next_base.is_some_and(|next| next <= self.scan.from);
+        let is_sealed = self.is_sealed(segment.base, next_base);
         let is_own = !self.listing.foreign;
         let max = segment.max_timestamp.filter(|_| is_sealed && is_own);
         let wrong = self.observer().end_index(max);

@@ -3,7 +3,7 @@
 //! the disk, and nobody waits for it before the bound is reached.
 
 use super::recover::GAP_STEPS_MAX;
-use crate::log::fault::{FaultKind, LogFault};
+use crate::log::fault::LogFault;
 use crate::log::partition::{Partition, State};
 use crate::log::planted::{self, Bug};
 use crate::log::recovery_points::{self, PointKey, RecoveryPoint};
@@ -113,8 +113,7 @@ impl Partition {
             && let Err(fault) = self.sync_segment(&point).await
         {
             tracing::warn!(partition = %self.id, %fault, "cannot sync for a recovery point");
-            if fault.operation == "sync" && fault.kind == FaultKind::Device {
-                // Nobody knows what the file has now, and the next sync may lie.
+            if fault.operation == "sync" {
                 self.fail(fault);
             }
             return self.state.borrow().fault.is_some();
@@ -141,7 +140,8 @@ impl Partition {
         let fault = |operation, error| LogFault::from_io(operation, &path, point.end.0, &error);
         let file = File::open(&path, FileOptions::default()).await;
         let file = file.map_err(|error| fault("open", error))?;
-        file.sync().await.map_err(|error| fault("sync", error))?;
+        let synced = file.sync().await;
+        synced.map_err(|error| LogFault::of_sync(&path, point.end.0, &error))?;
         file.close().await.map_err(|error| fault("close", error))?;
         self.sync_names().await
     }

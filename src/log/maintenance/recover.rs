@@ -80,6 +80,13 @@ pub(super) struct Known {
     is_snapshot_too: bool,
 }
 
+impl Known {
+    /// The segment whose end the recovery point is, if no snapshot says that it was sealed there.
+    pub(super) fn unsealed(&self) -> Option<Offset> {
+        self.point.as_ref().filter(|_| !self.is_snapshot_too).map(|point| point.segment)
+    }
+}
+
 /// What a partition was found to be, before its state says so.
 pub(super) struct Recovered {
     pub segments: Vec<Segment>,
@@ -425,7 +432,8 @@ impl Partition {
         if let Some(max) = segment.max_timestamp {
             Rc::make_mut(segment.index.as_mut().expect("scanned")).seal(max);
         }
-        file.sync().await.map_err(fault)?;
+        let synced = file.sync().await;
+        synced.map_err(|error| LogFault::of_sync(&path, segment.end.0, &error))?;
         file.close().await.map_err(fault)?;
         self.learn_epochs(scan.succession.epochs());
         Ok(true)
@@ -512,10 +520,17 @@ impl Partition {
         &self,
         snapshots: &[Offset],
     ) -> Result<(ProducerState, Offset), LogFault> {
+        let mut lost = None;
         for offset in snapshots.iter().rev().take(2) {
             let path = segment::file_path(&self.directory, *offset, segment::PRODUCERS_SUFFIX);
             let bytes = match small_file::read(&path, ProducerState::SNAPSHOT_BYTES_MAX).await {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+                Err(error) if small_file::is_lost(&error) => {
+                    // The one before it tells as much, with what is read again.
+                    tracing::warn!(file = %path.display(), %error, "a producers' snapshot cannot be read");
+                    lost = Some(LogFault::from_io("read", &path, 0, &error));
+                    continue;
+                }
                 other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
             };
             let decoded = bytes.as_deref().and_then(ProducerState::decode);
@@ -526,7 +541,7 @@ impl Partition {
                 }
             }
         }
-        Ok((ProducerState::default(), Offset::ZERO))
+        lost.map_or(Ok((ProducerState::default(), Offset::ZERO)), Err)
     }
 
     /// What is known of the active segment without a scan, and the batch at which the scan begins: the
@@ -611,7 +626,8 @@ impl Partition {
             at += length as u64;
             active.allocated = active.allocated.max(at.next_multiple_of(BLOCK_BYTES as u64));
         }
-        file.sync().await.map_err(fault)?;
+        let synced = file.sync().await;
+        synced.map_err(|error| LogFault::of_sync(&path, active.end.0, &error))?;
         self.unmark_unsynced().await?;
         self.sync_names().await
     }
@@ -627,7 +643,8 @@ impl Partition {
         let path = self.segment_path(active.base);
         let fault = |error| LogFault::from_io("recover", &path, active.end.0, &error);
         file.truncate(active.end.0).await.map_err(fault)?;
-        file.sync().await.map_err(fault)?;
+        let synced = file.sync().await;
+        synced.map_err(|error| LogFault::of_sync(&path, active.end.0, &error))?;
         self.learn_epochs(scan.succession.epochs());
         self.write_epochs(false).await?;
         self.sync_names().await
