@@ -364,3 +364,12 @@ fn dump_shows_segments(data: &Path) {
     fail(&["dump", copy.to_str().unwrap()], "", 1, "at position 0: checksum");
     fail(&["dump", data.to_str().unwrap()], "", 2, "is no .log, .index or .timeindex");
 }
+
+#[test]
+fn doctor_host_fails_only_where_it_tells_a_problem() {
+    let ran = run(&["doctor", "host", "--json", "--data-dir", "/not/made/yet"], "");
+    assert_eq!(ran.err, "");
+    let is_problem = |line: &str| line.contains("\"verdict\":\"problem\"");
+    assert_eq!(ran.code, i32::from(ran.out.lines().any(is_problem)), "{}", ran.out);
+    assert!(ran.out.lines().count() > 20, "{}", ran.out);
+}

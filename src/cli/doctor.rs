@@ -1,4 +1,6 @@
-//! `corelog doctor`: what is wrong with a data directory, and what can be done about it. Changes nothing.
+//! `corelog doctor`: what is wrong with a data directory or its host, and what can be done about it. Changes nothing.
+
+mod host;
 
 use super::data::{DataDirectory, Held};
 use super::output::{self, Failure, Format};
@@ -21,6 +23,7 @@ pub struct Doctor {
 #[derive(Debug, Subcommand)]
 enum Action {
     Data(Data),
+    Host(host::HostCheck),
 }
 
 /// Check a data directory that no broker uses: every batch of every partition, indexes, snapshots, metadata.
@@ -49,9 +52,13 @@ struct Data {
 
 impl Doctor {
     pub fn run(self) -> Result<(), Failure> {
-        let Action::Data(data) = self.action;
-        let directory = data.directory.clone();
-        directory.run(false, async |held| data.look(&held).await)
+        match self.action {
+            Action::Data(data) => {
+                let directory = data.directory.clone();
+                directory.run(false, async |held| data.look(&held).await)
+            }
+            Action::Host(host) => host.run(),
+        }
     }
 }
 
