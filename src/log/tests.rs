@@ -562,6 +562,32 @@ fn records_that_cannot_be_read_are_counted_and_keep_the_others_online() {
 }
 
 #[test]
+fn a_damaged_partition_that_serves_readers_counts_as_offline_until_it_is_gone() {
+    simulate(async {
+        let shard = shard();
+        let partition = open(&shard).await;
+        four(&partition).await;
+        partition.stop().await.unwrap();
+        let path = format!("{FOLDER}/00000000000000000000.log");
+        let mut bytes = disk().read_file(&path).unwrap();
+        bytes[400] ^= 1;
+        disk().put_file(&path, &bytes).unwrap();
+        let config = LogConfig { serves_damaged: true, ..LogConfig::default() };
+        let id = PartitionId { topic_id: TopicId([3; 16]), topic: "t".into(), index: 0 };
+        let opened = Partition::open(&shard, id, Arc::new(config), 0, Offset::ZERO).await;
+        let damaged = || shard.offline().into_iter().map(|(_, count)| count).sum::<usize>();
+        match opened {
+            Ok(partition) => {
+                assert_eq!(damaged(), 1);
+                partition.retire();
+            }
+            Err(fault) => panic!("it serves what lies before: {fault}"),
+        }
+        assert_eq!(damaged(), 0);
+    });
+}
+
+#[test]
 fn a_sync_that_failed_for_want_of_space_is_not_tried_again_either() {
     simulate(async {
         let shard = shard();

@@ -35,7 +35,7 @@ impl Partition {
         }
         self.shard.probe.faults.add(1);
         let mut state = self.state.borrow_mut();
-        state.fault = Some(fault.clone());
+        self.set_fault(&mut state, Some(fault.clone()));
         state.read_only = true;
         let (log_start, end) = (state.log_start, state.committed);
         drop(state);
