@@ -402,12 +402,19 @@ fn damage_beside_the_records_is_told() {
     change(&snapshots[0], |bytes| bytes[6] ^= 1);
     assert!(place.doctor(1).contains("the snapshot of producers is damaged"));
 
-    change(&place.data().join("metadata.log"), |bytes| bytes[10] ^= 1);
-    let json = place.doctor_json("metadata.log");
-    assert_eq!(
-        (&json["sound"], &json["findings"][0]["remedy"]),
-        (&false.into(), &"by hand".into())
-    );
+    // The first frame and the last one.
+    let log = place.data().join("metadata.log");
+    let whole = fs::read(&log).expect("it is there");
+    let last = whole.iter().rposition(|byte| *byte != 0).expect("it has frames");
+    for position in [10, last] {
+        fs::write(&log, &whole).expect("there is room");
+        change(&log, |bytes| bytes[position] ^= 1);
+        let json = place.doctor_json("metadata.log");
+        assert_eq!(
+            (&json["sound"], &json["findings"][0]["remedy"]),
+            (&false.into(), &"by hand".into())
+        );
+    }
     assert_eq!(place.doctor_json("t-0")["records"], 3000, "folders are looked at all the same");
     let metadata = place.data().join("t-0/partition.metadata");
     fs::remove_file(metadata).expect("it is there");

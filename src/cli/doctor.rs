@@ -124,8 +124,11 @@ impl Data {
             Ok(Some(glimpse)) => {
                 let (topics, partitions) =
                     (glimpse.state.topics().count(), glimpse.state.partition_count());
-                let state =
+                let mut state =
                     format!("{} frames, {topics} topics, {partitions} partitions", glimpse.frames);
+                if !glimpse.is_sealed {
+                    state.push_str(", not sealed: a start does it");
+                }
                 let torn = (glimpse.torn_bytes > 0).then(|| {
                     let reason = format!("{} bytes after the last whole frame", glimpse.torn_bytes);
                     let remedy = Remedy::NotNeeded("a start cuts this torn tail");

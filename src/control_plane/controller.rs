@@ -3,6 +3,7 @@
 //! One task does the changes, one after the other: check against the state, write to the metadata log,
 //! sync, make an image, install it on every shard, answer. What gathers while it does so is done together
 //! next time. It never waits for a client's connection, and nothing it answers with success can be lost.
+//! When nothing has come for a while, and when the broker stops, it seals the log.
 
 use super::adopt;
 use super::configs;
@@ -17,7 +18,7 @@ use crate::limits::{
     TOPIC_PARTITIONS_MAX,
 };
 use crate::log::planted::{self, Bug};
-use crate::runtime;
+use crate::runtime::{self, Instant};
 use crate::shard::Shard;
 use crate::shard::control::{
     ConfigsChange, ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard,
@@ -37,6 +38,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// How long after a change the log is sealed, if no other comes: it costs a sync, which must not hold one up.
+const SEAL_AFTER: Duration = Duration::from_millis(100);
 
 /// Why the broker cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +162,7 @@ impl Controller {
             log: Some(log),
             broken: None,
             scarce: None,
+            unsealed_since: None,
             state,
             version: 0,
         };
@@ -180,6 +186,8 @@ struct Worker {
     broken: Option<MetadataLogError>,
     /// Why nothing is made now: what space is left is for deletions.
     scarce: Option<MetadataLogError>,
+    /// When the log was written last, if it was not sealed since.
+    unsealed_since: Option<Instant>,
     state: State,
     version: u64,
 }
@@ -211,6 +219,7 @@ impl Worker {
         let log = self.log.as_mut().expect("just opened");
         if !records.is_empty() {
             log.append(&records).await?;
+            log.seal().await?;
         }
         found.remove_leftovers(&self.shard.log).await?;
         self.state.deleted.clear();
@@ -251,8 +260,12 @@ impl Worker {
 
     async fn serve(mut self, queue: Rc<Queue>) {
         loop {
-            let group = queue.next_group().await;
+            let Some(group) = self.next_group(&queue).await else {
+                self.seal().await;
+                continue;
+            };
             if self.shard.is_stopping() {
+                self.seal().await;
                 group.into_iter().for_each(|pending| pending.slot.complete(ControlReply::Stopping));
                 continue;
             }
@@ -264,6 +277,28 @@ impl Worker {
                 continue;
             }
             self.change(group).await;
+        }
+    }
+
+    /// What has gathered; none when it is time to seal the log.
+    async fn next_group(&self, queue: &Queue) -> Option<Vec<Pending>> {
+        let Some(since) = self.unsealed_since else { return Some(queue.next_group().await) };
+        let left = SEAL_AFTER.saturating_sub(runtime::now().since(since));
+        runtime::timeout(left, queue.next_group()).await
+    }
+
+    /// From here on, damage to what was written is told from a torn tail. Nothing to do when nothing was written.
+    async fn seal(&mut self) {
+        if self.unsealed_since.take().is_none() {
+            return;
+        }
+        let Some(mut log) = self.log.take() else { return };
+        match log.seal().await {
+            Ok(()) => self.log = Some(log),
+            Err(error) => {
+                tracing::error!(%error, "cannot seal the metadata log");
+                self.broken = Some(error).filter(|error| !error.is_storage_full());
+            }
         }
     }
 
@@ -320,7 +355,10 @@ impl Worker {
             written = log.rewrite(&self.state).await;
         }
         match &written {
-            Ok(()) => self.log = Some(log),
+            Ok(()) => {
+                self.log = Some(log);
+                self.unsealed_since = Some(runtime::now());
+            }
             Err(error) if error.is_storage_full() => {}
             Err(error) => self.broken = Some(error.clone()),
         }
@@ -382,6 +420,7 @@ impl Worker {
             ControlRequest::SetLogStart { topic_id, index, offset } => {
                 ControlReply::SetLogStart(self.set_log_start(*topic_id, *index, *offset, change))
             }
+            ControlRequest::Stop => ControlReply::Stopping,
         }
     }
 
@@ -617,6 +656,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::AlterQuotas { .. } => ControlReply::AlterQuotas(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
+        ControlRequest::Stop => ControlReply::Stopping,
     }
 }
 

@@ -5,6 +5,7 @@
 //! <data>/metadata.log
 //! frame    length u32 | crc32 u32 | payload        integers are big-endian; the crc covers the payload
 //! payload  sequence i64 | records                  see `record`; the first record of all is Format
+//! seal     a frame without records, in one sector
 //! ```
 //!
 //! Frames follow each other; their sequence numbers count up from 0 without a gap. The file is written in
@@ -13,6 +14,12 @@
 //! torn, which nobody was told of: it is cut. A bad frame before a good one is damage, and then the broker
 //! does not start. Zeros after the last frame are its end: space is kept there, so that on a full disk topics
 //! and records can still be deleted.
+//!
+//! A frame that was acknowledged and is damaged later must not look like a torn one. So it gets another behind it:
+//! the next one, or a seal, which is written once nothing else has come for a while, by a stop, by the next start,
+//! and at the end of a log written anew. A device writes a sector whole or not at all, so a seal is never torn, nor
+//! is any frame within one sector: what is bad there is damage. Only a frame that goes on in another sector, has no
+//! other behind it yet and is damaged so that some of it could be missing is taken for a torn one.
 
 use super::record::{FORMAT_VERSION, Record, RecordError};
 use super::state::State;
@@ -32,6 +39,9 @@ pub const FILE_NAME: &str = "metadata.log";
 
 const FRAME_HEADER_BYTES: usize = 8;
 const SEQUENCE_BYTES: usize = 8;
+const SEAL_BYTES: usize = FRAME_HEADER_BYTES + SEQUENCE_BYTES;
+/// What a device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 /// A frame is closed when it has grown to this; one record may be larger.
 const FRAME_BYTES_WISHED: usize = 1 << 20;
 /// Longer than any frame can be: the largest record is a topic with all its partitions and settings.
@@ -111,6 +121,8 @@ pub struct MetadataLog {
     /// Those of them after the last block boundary.
     tail: Vec<u8>,
     next_sequence: i64,
+    /// The last frame is a seal.
+    is_sealed: bool,
     /// What the state needed when the log was last written anew.
     rewritten_bytes: u64,
 }
@@ -150,10 +162,15 @@ impl MetadataLog {
             allocated,
             tail: bytes[block..folded.end].to_vec(),
             next_sequence: folded.next_sequence,
+            is_sealed: folded.is_sealed(),
             rewritten_bytes: 0,
         };
         log.make_durable(&bytes[..folded.end], folded.last).await?;
         log.keep_reserve().await;
+        // The bug is a sync that is not made, so this must not make it.
+        if !planted::is(Bug::SkipSyncOfFoundMetadata) {
+            log.seal().await?;
+        }
         Ok((log, folded.state))
     }
 
@@ -193,6 +210,20 @@ impl MetadataLog {
         Ok(())
     }
 
+    /// Writes a seal, if the last frame is none. One that goes on in another sector, or ends with its own, gets a
+    /// second behind it. It takes no space that is not there: on a full disk the log stays without.
+    ///
+    /// # Errors
+    /// What the system says. Then the log must not be used any more: open it again.
+    pub async fn seal(&mut self) -> Result<(), MetadataLogError> {
+        while !self.is_sealed && self.allocated >= self.end + SEAL_BYTES as u64 {
+            // One write each: were they torn together, the first would look damaged before a sound one.
+            self.write(&seal_frame(self.next_sequence)).await?;
+            self.next_sequence += 1;
+        }
+        Ok(())
+    }
+
     /// Allocates space ahead, if there is some. A full disk is told when it is in somebody's way.
     async fn keep_reserve(&mut self) {
         self.lacks_reserve().await;
@@ -219,7 +250,9 @@ impl MetadataLog {
         let position = self.end - self.tail.len() as u64;
         let bytes = [&self.tail, frame].concat();
         self.write_at(position, &bytes).await?;
+        let start = self.end;
         self.end += frame.len() as u64;
+        self.is_sealed = is_seal(start, self.end);
         self.tail = bytes[bytes.len() / BLOCK_BYTES * BLOCK_BYTES..].to_vec();
         Ok(())
     }
@@ -248,7 +281,7 @@ impl MetadataLog {
     /// # Errors
     /// What the system says. Then the log must not be used any more: open it again.
     pub async fn rewrite(&mut self, state: &State) -> Result<(), MetadataLogError> {
-        let contents: Vec<u8> = frames(&state.to_records(), 0).concat();
+        let contents = sealed(&state.to_records());
         self.rewritten_bytes = contents.len() as u64;
         if !self.is_wordy() {
             return Ok(());
@@ -271,6 +304,7 @@ impl MetadataLog {
         self.keep_reserve().await;
         self.tail = contents[contents.len() / BLOCK_BYTES * BLOCK_BYTES..].to_vec();
         self.next_sequence = frames_in(&contents);
+        self.is_sealed = true;
         Ok(())
     }
 
@@ -288,6 +322,8 @@ pub struct Glimpse {
     pub end: u64,
     /// Bytes behind that the next start cuts.
     pub torn_bytes: u64,
+    /// No damage to its frames is taken for a torn tail.
+    pub is_sealed: bool,
 }
 
 /// Reads the log without changing it; `None` when there is none.
@@ -302,8 +338,9 @@ pub async fn glimpse(directory: &Path) -> Result<Option<Glimpse>, MetadataLogErr
     let bytes = Bytes::from(bytes);
     let folded = fold(&path, &bytes, &Config::default())?;
     let torn_bytes = if folded.is_torn { (bytes.len() - folded.end) as u64 } else { 0 };
+    let is_sealed = folded.is_sealed();
     let Folded { state, end, next_sequence: frames, .. } = folded;
-    Ok(Some(Glimpse { state, frames, end: end as u64, torn_bytes }))
+    Ok(Some(Glimpse { state, frames, end: end as u64, torn_bytes, is_sealed }))
 }
 
 /// Makes the log of a new data directory.
@@ -311,13 +348,16 @@ async fn begin(path: &Path, config: &Config) -> Result<Vec<u8>, MetadataLogError
     let cluster_id = config.cluster_id.clone().unwrap_or_else(|| random_id().to_base64());
     tracing::info!(path = %path.display(), %cluster_id, node_id = config.node_id, "new data directory");
     let format = Record::Format { version: FORMAT_VERSION, cluster_id, node_id: config.node_id };
-    let contents = frames(&[format], 0).concat();
+    let contents = sealed(&[format]);
     replace(path, &contents).await?;
     Ok(contents)
 }
 
 async fn replace(path: &Path, contents: &[u8]) -> Result<(), MetadataLogError> {
-    let written = small_file::write(path, contents).await;
+    // With the zeros that end it, whether space is kept behind them or not.
+    let mut contents = contents.to_vec();
+    contents.resize(contents.len().next_multiple_of(BLOCK_BYTES), 0);
+    let written = small_file::write(path, &contents).await;
     written.map_err(|error| MetadataLogError::io("write", path, &error))?;
     let directory = path.parent().unwrap_or(path);
     let synced = runtime::sync_directory(directory).await;
@@ -366,31 +406,71 @@ fn frames(records: &[Record], mut sequence: i64) -> Vec<Vec<u8>> {
             record.encode(&mut e);
         }
         assert!(e.out.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", e.out.len());
-        let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + e.out.len());
-        frame.extend_from_slice(&(e.out.len() as u32).to_be_bytes());
-        frame.extend_from_slice(&crc32fast::hash(&e.out).to_be_bytes());
-        frame.extend_from_slice(&e.out);
-        frames.push(frame);
+        frames.push(frame(&e.out));
         sequence += 1;
     }
     frames
 }
 
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
+    frame.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&crc32fast::hash(payload).to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn seal_frame(sequence: i64) -> Vec<u8> {
+    frame(&sequence.to_be_bytes())
+}
+
+/// Whether a sound frame from `start` to `end` is a seal: without records, and of one sector, in which zeros follow.
+fn is_seal(start: u64, end: u64) -> bool {
+    let sector = SECTOR_BYTES as u64;
+    end - start == SEAL_BYTES as u64 && start / sector == end / sector
+}
+
+/// A whole log of these records, its seal included.
+fn sealed(records: &[Record]) -> Vec<u8> {
+    let frames = frames(records, 0);
+    let mut contents = frames.concat();
+    for sequence in (0..).skip(frames.len()) {
+        let start = contents.len() as u64;
+        contents.extend_from_slice(&seal_frame(sequence));
+        if is_seal(start, contents.len() as u64) {
+            break;
+        }
+    }
+    contents
+}
+
+/// What a frame begins with.
+struct Head {
+    /// Of the payload.
+    length: usize,
+    crc: u32,
+    sequence: i64,
+}
+
+impl Head {
+    /// None when fewer bytes are there, or no frame is as long.
+    fn read(bytes: &[u8]) -> Option<Head> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (crc, rest) = rest.split_first_chunk::<4>()?;
+        let sequence = i64::from_be_bytes(*rest.first_chunk::<SEQUENCE_BYTES>()?);
+        let (length, crc) = (u32::from_be_bytes(*length) as usize, u32::from_be_bytes(*crc));
+        let in_range = (SEQUENCE_BYTES..=FRAME_BYTES_MAX).contains(&length);
+        in_range.then_some(Head { length, crc, sequence })
+    }
+}
+
 /// The payload of the frame at `at`, its sequence number first; none when there is no sound frame.
 fn frame_at(bytes: &Bytes, at: usize, sequence: impl Fn(i64) -> bool) -> Option<Bytes> {
-    let word = |at: usize| {
-        let four: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_be_bytes(four))
-    };
-    let length = word(at)? as usize;
-    if !(SEQUENCE_BYTES..=FRAME_BYTES_MAX).contains(&length) {
-        return None;
-    }
+    let head = Head::read(&bytes[at..])?;
     let start = at + FRAME_HEADER_BYTES;
-    let payload = bytes.get(start..start + length)?;
-    let number = i64::from_be_bytes(payload[..SEQUENCE_BYTES].try_into().ok()?);
-    let sound = sequence(number) && crc32fast::hash(payload) == word(at + 4)?;
-    sound.then(|| bytes.slice(start..start + length))
+    let payload = bytes.get(start..start + head.length)?;
+    let sound = sequence(head.sequence) && crc32fast::hash(payload) == head.crc;
+    sound.then(|| bytes.slice(start..start + head.length))
 }
 
 /// Sound frames at the start of what was just written.
@@ -415,6 +495,12 @@ struct Folded {
     is_torn: bool,
 }
 
+impl Folded {
+    fn is_sealed(&self) -> bool {
+        is_seal(self.last as u64, self.end as u64)
+    }
+}
+
 fn fold(path: &Path, bytes: &Bytes, config: &Config) -> Result<Folded, MetadataLogError> {
     let mut folded =
         Folded { state: State::default(), last: 0, end: 0, next_sequence: 0, is_torn: false };
@@ -432,12 +518,30 @@ fn fold(path: &Path, bytes: &Bytes, config: &Config) -> Result<Folded, MetadataL
         return damaged("the first frame is not sound".to_string());
     }
     folded.is_torn = bytes[folded.end..].iter().any(|byte| *byte != 0);
-    if folded.is_torn
-        && let Some(at) = later_frame(bytes, folded.end, folded.next_sequence)
-    {
-        return damaged(format!("no sound frame there, but one at byte {at}"));
+    if folded.is_torn {
+        if let Some(at) = later_frame(bytes, folded.end, folded.next_sequence) {
+            return damaged(format!("no sound frame there, but one at byte {at}"));
+        }
+        if !can_be_torn(bytes, folded.end, folded.next_sequence) {
+            return damaged("what is there is no frame, nor what a crash leaves of one".to_string());
+        }
     }
     Ok(folded)
+}
+
+/// Whether a crash can have left what is at `at`, where there is no sound frame: one was being written, and some of
+/// its sectors are missing. Before it was, there were zeros.
+fn can_be_torn(bytes: &[u8], at: usize, sequence: i64) -> bool {
+    let next_sector = (at + 1).next_multiple_of(SECTOR_BYTES);
+    let sector = &bytes[at..next_sector.min(bytes.len())];
+    // Too little to tell, or missing.
+    if sector.len() <= SEAL_BYTES || sector.iter().all(|byte| *byte == 0) {
+        return true;
+    }
+    let Some(head) = Head::read(sector) else { return false };
+    let goes_on = FRAME_HEADER_BYTES + head.length > sector.len();
+    // Then it is no seal, and has a record, whose kind is not 0.
+    head.sequence == sequence && goes_on && sector[SEAL_BYTES] != 0
 }
 
 /// Where a sound frame lies behind what is not one: nearly always nowhere, as what follows is torn.

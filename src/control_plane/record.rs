@@ -1,4 +1,4 @@
-//! What the metadata log says: one fact per record, in a compact form of its own. Pure.
+//! What the metadata log says: one fact per record, in a compact form of its own. No kind is 0. Pure.
 //!
 //! ```text
 //! record    kind u8 | fields

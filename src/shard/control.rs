@@ -97,6 +97,8 @@ pub enum ControlRequest {
         index: i32,
         offset: Offset,
     },
+    /// The last request of a shard that is stopping: what was written is left complete.
+    Stop,
 }
 
 /// Producer ids given out at once: a shard asks again after that many (KIP-730).

@@ -1,17 +1,22 @@
 //! This core's partitions: opened, changed and removed as the image says. Cold, but for the lookup.
 
 use super::Shard;
+use super::control::ControlRequest;
 use super::image::{MetadataImage, PartitionPlace, Topic};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{Partition, PartitionId};
+use crate::runtime;
 use futures_util::stream::{self, StreamExt};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Partitions that stop at once.
 const STOPS: usize = 32;
 /// Partitions opened at once when they are new.
 const OPENERS: usize = 16;
+/// How long the controller may take to stop: it may wait for a shard that has left already.
+const CONTROLLER_STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// A partition that this core owns.
@@ -135,7 +140,8 @@ impl Shard {
         self.log.remove_partitions(&deleted).await;
     }
 
-    /// Stops all partitions of this core: pending writes end, files are left complete.
+    /// Stops all partitions of this core, and the controller if it lives here: pending writes end, files are left
+    /// complete.
     pub async fn stop_partitions(self: &Rc<Self>) {
         self.stopping.set(true);
         self.end_opening().await;
@@ -147,6 +153,17 @@ impl Shard {
         stream::iter(stops).buffer_unordered(STOPS).for_each(|()| async {}).await;
         if let Err(error) = self.log.save_recovery_points().await {
             tracing::warn!(%error, "cannot write recovery points");
+        }
+        self.stop_controller().await;
+    }
+
+    async fn stop_controller(self: &Rc<Self>) {
+        if self.controller.borrow().is_none() {
+            return;
+        }
+        let stopped = self.control(ControlRequest::Stop);
+        if runtime::timeout(CONTROLLER_STOPS_WITHIN, stopped).await.is_none() {
+            tracing::warn!("the controller did not stop in time");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control_plane::harness::{self, DATA, Host};
-use crate::control_plane::metadata_log::FILE_NAME;
+use crate::control_plane::metadata_log::{FILE_NAME, glimpse};
 use crate::runtime::sim::{DiskOperation, Effect, Fault, Simulation, Stop, disk, for_each_seed};
 use crate::shard::Shard;
 use crate::shard::request::PartitionKey;
@@ -408,6 +408,57 @@ fn a_topic_whose_deletion_a_crash_met_is_gone_with_all_its_files() {
             let files = disk().files();
             assert!(!files.iter().any(|file| file.contains("/gone-")), "{files:?}");
         });
+    });
+}
+
+async fn is_sealed() -> bool {
+    glimpse(DATA.as_ref()).await.unwrap().expect("there is a log").is_sealed
+}
+
+#[test]
+fn the_log_is_sealed_by_a_start_soon_after_a_change_and_by_a_stop() {
+    let simulation = Simulation::new(10);
+    simulation.run(async {
+        let host = harness::start(2).await;
+        assert!(is_sealed().await);
+        create(&host, &[("a", 1)]).await;
+        assert!(!is_sealed().await, "no change waits for a seal");
+        runtime::sleep(2 * SEAL_AFTER).await;
+        assert!(is_sealed().await);
+        create(&host, &[("b", 1)]).await;
+        join_all(host.shards.iter().map(|shard| shard.stop_partitions())).await;
+        assert!(is_sealed().await);
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        create(&host, &[("c", 1)]).await;
+        assert!(!is_sealed().await);
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        assert!(is_sealed().await);
+        let expected = ["a", "b", "c"].map(|name| (name.to_string(), 1));
+        assert_eq!(seen(&host), expected);
+    });
+}
+
+#[test]
+fn a_seal_that_fails_refuses_changes_and_loses_nothing() {
+    let simulation = Simulation::new(11);
+    simulation.run(async {
+        let host = harness::start(1).await;
+        create(&host, &[("before", 1)]).await;
+        disk().fail_next(DiskOperation::Sync, FILE_NAME);
+        runtime::sleep(2 * SEAL_AFTER).await;
+        let made = create(&host, &[("one", 1)]).await;
+        assert!(matches!(made[0], Err(ControlError::Storage(_))), "{made:?}");
+    });
+    simulation.crash();
+    simulation.run(async {
+        let host = harness::start(1).await;
+        assert_eq!(seen(&host), [("before".to_string(), 1)]);
     });
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::runtime::sim::{Simulation, Stop, for_each_seed};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 const DATA: &str = "/data";
@@ -106,6 +107,102 @@ fn damage_before_a_whole_frame_refuses_to_start_and_changes_nothing() {
         assert!(text.starts_with(&format!("{} is damaged at byte ", path())), "{text}");
         assert_eq!(simulation.disk().read_file(path()).unwrap(), damaged);
     }
+}
+
+/// Whichever of these bits turns over: the log is refused, with file, byte and remedy, and stays as it is.
+fn check_refused(simulation: &Simulation, positions: Range<u64>) {
+    let mut whole = simulation.disk().read_file(path()).unwrap();
+    // Without most of the space that is kept behind, which takes time to look at.
+    whole.truncate(BLOCK_BYTES);
+    assert!(positions.end < whole.len() as u64, "{positions:?}");
+    for (position, bit) in positions.flat_map(|position| (0..8).map(move |bit| (position, bit))) {
+        simulation.disk().put_file(path(), &whole).unwrap();
+        simulation.disk().flip_bit(path(), position, bit).unwrap();
+        let damaged = simulation.disk().read_file(path()).unwrap();
+        let text = reopened(simulation).expect_err("damaged").to_string();
+        let begins = format!("{} is damaged at byte ", path());
+        assert!(text.starts_with(&begins), "byte {position}, bit {bit}: {text}");
+        assert!(text.contains("restore the file from a copy"), "{text}");
+        assert_eq!(simulation.disk().read_file(path()).unwrap(), damaged);
+    }
+}
+
+#[test]
+fn no_turned_bit_of_a_sealed_log_is_taken_for_a_torn_tail() {
+    let mut all_sealed_by = Vec::new();
+    // A seal goes on in the next sector after 25 frames of 18 bytes, so another comes behind it.
+    for count in [1, 3, 24, 25, 26] {
+        let simulation = Simulation::new(8);
+        let (before, end) = simulation.run(async {
+            let (mut log, _) = open(&Config::default()).await.unwrap();
+            for next in 1..=count {
+                log.append(&[Record::Ids(next)]).await.unwrap();
+            }
+            let before = log.bytes();
+            log.seal().await.unwrap();
+            let end = log.bytes();
+            log.seal().await.unwrap();
+            assert_eq!(log.bytes(), end, "it is sealed");
+            (before, end)
+        });
+        all_sealed_by.push(end - before);
+        let from = if count > 3 { before - 40 } else { 0 };
+        check_refused(&simulation, from..end);
+    }
+    let (one, two) = (SEAL_BYTES as u64, 2 * SEAL_BYTES as u64);
+    assert!(all_sealed_by.contains(&one) && all_sealed_by.contains(&two), "{all_sealed_by:?}");
+}
+
+#[test]
+fn no_turned_bit_of_a_log_written_anew_is_taken_for_a_torn_tail() {
+    let simulation = Simulation::new(9);
+    let end = simulation.run(async {
+        let (mut log, _) = open(&Config::default()).await.unwrap();
+        for number in 0.. {
+            let overrides = [("k".to_string(), "v".repeat(9000))].into();
+            let (id, name) = (TopicId([number; 16]), format!("t{number}"));
+            let created = Record::Created { id, name, partitions: Vec::new(), overrides };
+            log.append(&[created, Record::Deleted(id)]).await.unwrap();
+            if log.bytes() > REWRITE_BYTES_MIN {
+                break;
+            }
+        }
+        log.append(&[Record::Ids(7)]).await.unwrap();
+        drop(log);
+        let (mut log, mut state) = open(&Config::default()).await.unwrap();
+        state.deleted.clear();
+        log.rewrite(&state).await.unwrap();
+        log.bytes()
+    });
+    check_refused(&simulation, 0..end);
+}
+
+#[test]
+fn a_last_frame_within_one_sector_is_never_taken_for_a_torn_tail() {
+    let simulation = Simulation::new(10);
+    filled(&simulation, 20);
+    let whole = simulation.disk().read_file(path()).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
+    let frame = (FRAME_HEADER_BYTES + SEQUENCE_BYTES + 2) as u64;
+    // All but its length, which can make it look like one of several sectors.
+    check_refused(&simulation, end - frame + 4..end);
+}
+
+#[test]
+fn a_log_without_seals_opens_and_gets_one() {
+    let simulation = Simulation::new(11);
+    let format = Record::Format { version: 1, cluster_id: "one".into(), node_id: 1 };
+    let old = frames(&[format, Record::Ids(5)], 0).concat();
+    simulation.disk().put_file(path(), &old).unwrap();
+    let is_sealed = || {
+        let seen = simulation.run(async { glimpse(DATA.as_ref()).await });
+        seen.unwrap().expect("there is a log").is_sealed
+    };
+    assert!(!is_sealed());
+    assert_eq!(reopened(&simulation), Ok(5));
+    assert!(is_sealed());
+    simulation.crash();
+    assert_eq!(reopened(&simulation), Ok(5));
 }
 
 #[test]

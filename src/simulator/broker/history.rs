@@ -10,6 +10,7 @@ use super::producer::Producer;
 use super::world::{Now, Tally, World, tell};
 use crate::config::{Config, Endpoints, LogConfig};
 use crate::control_plane::groups::set_copy_bytes_min;
+use crate::control_plane::metadata_log;
 use crate::log::LogOptions;
 use crate::net::harness::{Host, HostOptions};
 use crate::runtime::sim::{self, DiskOptions, NetworkOptions, Simulation, SimulationOptions, Stop};
@@ -191,6 +192,9 @@ impl History {
 
     fn live(&self, life: Life, number: u64) {
         let faults = life.trouble.is_fault();
+        if life.rot > 0 {
+            self.rot_metadata(life);
+        }
         self.rot(life.rot);
         life.trouble.begin(&self.dice, &self.simulation.disk(), &MEASURE);
         let network = self.simulation.network();
@@ -244,6 +248,24 @@ impl History {
         if let Some(groups) = &self.groups {
             groups.life_ended(end);
         }
+    }
+
+    /// A bit of a sealed metadata log turned over: the broker does not start and says where. It is turned back.
+    fn rot_metadata(&self, life: Life) {
+        let directory = &self.log.data_directory;
+        let seen = self.simulation.run(metadata_log::glimpse(directory));
+        let Some(seen) = seen.ok().flatten().filter(|seen| seen.is_sealed) else { return };
+        let disk = self.simulation.disk();
+        let file = directory.join(metadata_log::FILE_NAME);
+        let (position, bit) = (self.dice.below(seen.end), self.dice.below(8) as u8);
+        disk.flip_bit(&file, position, bit).expect("it is there");
+        let started = Host::start_with(self.host_options(life), self.log.clone());
+        let Err(why) = self.simulation.run(started) else {
+            panic!("the broker starts with bit {bit} of byte {position} turned over in {file:?}");
+        };
+        assert!(why.contains("metadata.log is damaged at byte"), "{why}");
+        self.simulation.kill();
+        disk.flip_bit(&file, position, bit).expect("it is there");
     }
 
     /// Turns bits over in segments and their indexes.
