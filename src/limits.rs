@@ -253,6 +253,9 @@ pub const ADMIN_SHARD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Partitions of one shard that have metrics of their own, where that is asked for. The others have none.
 pub const ADMIN_PARTITIONS_MAX: usize = 10_000;
 
+/// Partitions on the admin port's page of faults. The others are counted.
+pub const ADMIN_FAULTS_MAX: usize = 1_000;
+
 /// Groups of one shard that have metrics of their own, and committed offsets that their lag is counted from.
 /// Beyond either, groups without members are left out first; those left out are counted.
 pub const ADMIN_GROUPS_MAX: usize = 1_000;

@@ -1,4 +1,5 @@
-//! The admin port: what the broker's cores count, for Prometheus, and whether they are well.
+//! The admin port: what the broker's cores count, for Prometheus, whether they are well, and which partitions
+//! are not.
 //!
 //! Lives on shard 0, in the class of tasks that yields to the data path; asks the other shards by mailbox.
 //! It only reads: nothing that arrives here changes anything. Whoever connects is not trusted: one short
@@ -7,9 +8,11 @@
 //! - `stream`: hyper's view of the runtime's streams
 //! - `families`: which metrics there are, and how each is read
 //! - `exposition`: how they are written
+//! - `faults`: the page of partitions that something is wrong with
 
 mod exposition;
 pub mod families;
+mod faults;
 mod stream;
 
 #[cfg(test)]
@@ -18,8 +21,8 @@ mod tests;
 pub use exposition::Format;
 
 use crate::limits::{
-    ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEADER_BYTES_MAX, ADMIN_HEADERS_MAX,
-    ADMIN_PAGES_MAX, ADMIN_PARTITIONS_MAX, ADMIN_SHARD_WAIT_MAX,
+    ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_FAULTS_MAX, ADMIN_HEADER_BYTES_MAX,
+    ADMIN_HEADERS_MAX, ADMIN_PAGES_MAX, ADMIN_PARTITIONS_MAX, ADMIN_SHARD_WAIT_MAX,
 };
 use crate::runtime::{self, ListenOptions, Listener, Stream, Turn};
 use crate::shard::Shard;
@@ -51,6 +54,7 @@ const PORT_AGAIN: Duration = Duration::from_millis(100);
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 
 /// What the admin port is made with.
 #[derive(Clone, Debug)]
@@ -66,11 +70,11 @@ pub struct Admin {
     options: AdminOptions,
     started: Timestamp,
     connections: Cell<usize>,
-    /// Of these, those that hold a page of metrics.
+    /// Of these, those that hold a page of metrics or faults.
     pages: Cell<usize>,
     listener: RefCell<Option<Rc<Listener>>>,
     stopping: Cell<bool>,
-    /// One page of metrics is made at a time.
+    /// One page of metrics or faults is made at a time.
     scrapes: Turn,
 }
 
@@ -171,7 +175,7 @@ impl Admin {
             return refusal;
         }
         match request.uri().path() {
-            "/metrics" if !page.hold() => {
+            "/metrics" | "/faults" if !page.hold() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "too many clients take their time".into())
             }
             "/metrics" => {
@@ -180,9 +184,13 @@ impl Admin {
                 let metrics = self.metrics(format).await;
                 response(StatusCode::OK, format.content_type(), metrics)
             }
+            "/faults" => response(StatusCode::OK, JSON, self.faults().await),
             "/healthz" => verdict(self.health().await),
             "/readyz" => verdict(self.readiness().await),
-            _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz".into()),
+            _ => {
+                let line = "there are /metrics, /faults, /healthz and /readyz";
+                text(StatusCode::NOT_FOUND, line.into())
+            }
         }
     }
 
@@ -210,6 +218,19 @@ impl Admin {
             volume: runtime::volume_space(&self.options.data_directory).ok(),
         };
         Scraped { host, shards }
+    }
+
+    /// The page of partitions that something is wrong with.
+    async fn faults(&self) -> String {
+        let _turn = self.scrapes.enter().await;
+        let readings = self.shard.all_shards().map(async |id| {
+            match self.ask(id, ShardRequest::Faults { faults_max: ADMIN_FAULTS_MAX }).await {
+                Some(ShardReply::Faults(reading)) => (id, Some(reading)),
+                _ => (id, None),
+            }
+        });
+        let shards = join_all(readings).await;
+        faults::write(&shards)
     }
 
     /// Every shard answers.
@@ -248,7 +269,7 @@ impl Admin {
     }
 }
 
-/// The page of metrics that a connection holds, if it does, until it ends.
+/// The page of metrics or faults that a connection holds, if it does, until it ends.
 struct Page<'a> {
     admin: &'a Admin,
     is_held: Cell<bool>,

@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::log::{LogOptions, ShardLog};
 use crate::net::harness::{Client, Host, HostOptions, fetch_request, produce_request};
 use crate::probe::Probe;
-use crate::runtime::sim::{Simulation, for_each_seed};
+use crate::runtime::sim::{Simulation, disk, for_each_seed};
 use crate::runtime::{Stream, create_directory_all, now, random_u64, sleep, spawn, timeout};
 use crate::shard::request::Stage;
 use crate::shard::{Shard, mailbox};
@@ -190,6 +190,40 @@ fn a_partition_that_fails_is_offline_with_its_reason() {
         partition.retire();
         let page = admin.metrics(Format::Text).await;
         assert_eq!(sum(&page, "corelog_partitions_offline", ""), 0.0, "it is somebody else's now");
+    });
+}
+
+#[test]
+fn the_page_of_faults_says_which_partition_what_and_where() {
+    let simulation = Simulation::new(1);
+    simulation.run(async {
+        let host = Host::start(HostOptions { shards: 2, ..HostOptions::default() }).await;
+        host.create("t", 4, &[]).await;
+        for index in 0..4 {
+            host.produce("t", index, 1, 100).await;
+        }
+    });
+    simulation.kill();
+    simulation.run(async {
+        disk().put_file("/data/t-2/partition.metadata", b"version: 0\n").unwrap();
+        let host = Host::start(HostOptions { shards: 2, ..HostOptions::default() }).await;
+        start(&host.servers[0].shard, false);
+        let (status, page) = get("/faults", "").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(page["faults"].as_array().unwrap().len(), 1, "{page}");
+        let fault = &page["faults"][0];
+        assert_eq!((fault["topic"].as_str(), fault["partition"].as_i64()), (Some("t"), Some(2)));
+        assert_eq!(fault["shard"].as_u64(), Some(host.owner("t", 2) as u64));
+        let text = |name: &str| fault[name].as_str().unwrap();
+        assert_eq!([text("state"), text("kind"), text("operation")], ["offline", "damage", "read"]);
+        assert_eq!(text("file"), "/data/t-2/partition.metadata");
+        assert_eq!(fault["position"].as_u64(), Some(0));
+        assert!(text("reason").starts_with("it names no topic id; "), "{fault}");
+        assert!(text("remedy").starts_with("stop the broker and run `corelog doctor"), "{fault}");
+        assert_eq!(page["left_out"].as_u64(), Some(0));
+        let (_, metrics) = get("/metrics", "").await;
+        assert_eq!(sum(&metrics, "corelog_partitions_offline", "reason=\"damage\""), 1.0);
     });
 }
 

@@ -7,6 +7,11 @@
 //!
 //! The checkpoint of epochs may be missing or behind, so the batches are asked too (`last_segment`): the
 //! epoch that Metadata tells is never older than what the log will find.
+//!
+//! A bad folder stops no broker. A known partition whose folder says that it is not its own, or cannot say, is
+//! not opened, because opening sets such a folder aside and begins an empty log: it is offline until the file is
+//! mended. A topic that is not known and has a folder that cannot be read is not adopted in this life, and no
+//! other takes its name.
 
 mod last_segment;
 
@@ -18,19 +23,23 @@ use super::record::Record;
 use super::state::State;
 use super::topic_name;
 use crate::limits::TOPIC_PARTITIONS_MAX;
-use crate::log::{ShardLog, small_file};
+use crate::log::{LogFault, ShardLog, small_file};
 use crate::runtime::{self, DirectoryEntry};
 use crate::shard::control::PRODUCER_ID_BLOCK;
-use crate::shard::image::PartitionPlace;
+use crate::shard::image::{PartitionPlace, Topic};
 use crate::shard::placement;
+use crate::shard::request::PartitionKey;
 use crate::types::{Offset, TopicId};
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
 use last_segment::LastSegment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
-/// `partition.metadata` is two short lines, a checkpoint a line per epoch or partition.
+/// Says whose a partition's folder is (KIP-516).
+const METADATA_NAME: &str = "partition.metadata";
+/// It is two short lines, a checkpoint a line per epoch or partition.
 const METADATA_BYTES_MAX: usize = 4096;
 const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
 /// Above every producer id that Apache Kafka gave out.
@@ -45,6 +54,12 @@ pub struct Found {
     topics: BTreeMap<TopicId, FoundTopic>,
     /// Names of folders that deleted topics left.
     leftovers: Vec<String>,
+    /// Known partitions whose folders are bad, and in what way: nobody may open them.
+    pub withheld: BTreeMap<PartitionKey, LogFault>,
+    /// Names of topics that are not known, of which a folder cannot be read: no topic may be made of that name.
+    pub unread: BTreeSet<String>,
+    /// Some folders have not said whose they are: among them may be more that deleted topics left.
+    pub is_partial: bool,
 }
 
 #[derive(Debug)]
@@ -63,33 +78,47 @@ pub(super) struct Folder {
     pub index: i32,
 }
 
+/// What a folder says of its topic.
+enum Label {
+    /// There is no such file.
+    Missing,
+    /// It is there and names no topic.
+    Illegible,
+    Id(TopicId),
+}
+
 /// Looks through the data directory.
 ///
 /// # Errors
-/// What cannot be read, or a folder that would be in the way of a topic that is known.
+/// The directory itself cannot be read, or what Apache Kafka knew of consumer groups cannot.
 pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> {
     let entries = runtime::list_directory(directory).await;
     let entries = entries.map_err(|error| MetadataLogError::io("list", directory, &error))?;
     let folders = entries.into_iter().filter_map(folder_of);
     let mut looks = stream::iter(folders)
-        .map(|folder| async move { (read_topic_id(&directory.join(&folder.name)).await, folder) })
+        .map(|folder| async move { (read_label(&directory.join(&folder.name)).await, folder) })
         .buffered(LOOKS_MAX);
     let mut found = Found::default();
     let mut unknown = Vec::new();
-    while let Some((id, folder)) = looks.next().await {
-        let Some(id) = id? else { continue };
-        if state.deleted.contains(&id) {
+    while let Some((label, folder)) = looks.next().await {
+        found.is_partial |= label.is_err();
+        if let Ok(Label::Id(id)) = &label
+            && state.deleted.contains(id)
+        {
             found.leftovers.push(folder.name);
-        } else if state.topic_by_id(id).is_none() {
-            if let Some(known) = state.topic(&folder.topic) {
-                return Err(StartError::Directory(format!(
-                    "{} holds topic id {id}, but topic '{}' has the id {}: move the folder away",
-                    directory.join(&folder.name).display(),
-                    folder.topic,
-                    known.id,
-                )));
+            continue;
+        }
+        if let Some(known) = state.topic(&folder.topic) {
+            found.check_known(directory, &folder, known, label);
+            continue;
+        }
+        match label {
+            Ok(Label::Id(id)) if state.topic_by_id(id).is_none() => unknown.push((id, folder)),
+            Ok(_) => {}
+            Err(error) => {
+                let path = directory.join(&folder.name).join(METADATA_NAME);
+                found.skip(folder, MetadataLogError::io("read", &path, &error))?;
             }
-            unknown.push((id, folder));
         }
     }
     if unknown.is_empty() {
@@ -104,15 +133,80 @@ pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> 
         })
         .buffered(LOOKS_MAX);
     while let Some((looked, id, folder)) = looks.next().await {
-        let (epoch, mut last) = looked?;
+        let (epoch, mut last) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                found.skip(folder, error)?;
+                continue;
+            }
+        };
         last.leader_epoch = last.leader_epoch.max(epoch);
         let start = starts.get(&folder.name).copied().unwrap_or(Offset::ZERO);
         found.add(id, folder, last, start);
     }
+    // With a gap, its later partitions would be left behind for good.
+    let Found { topics, unread, .. } = &mut found;
+    topics.retain(|_, topic| !unread.contains(&topic.name));
     Ok(found)
 }
 
 impl Found {
+    /// A folder that is named like a partition of a known topic. One without the file is as a crash may leave it.
+    fn check_known(
+        &mut self,
+        directory: &Path,
+        folder: &Folder,
+        topic: &Topic,
+        label: io::Result<Label>,
+    ) {
+        let path = directory.join(&folder.name).join(METADATA_NAME);
+        let id = topic.id;
+        let reason = |what: String| {
+            format!(
+                "{what}; if the records beside it are those of topic '{}', restore the file from a \
+                 copy, or write it anew: `version: 0`, then `topic_id: {id}`",
+                topic.name
+            )
+        };
+        let fault = match label {
+            Ok(Label::Missing) => return,
+            Ok(Label::Id(said)) if said == id => return,
+            Ok(Label::Id(said)) => {
+                let what = format!("it names the topic id {said}, not {id}");
+                LogFault::damage(&path, 0, reason(what))
+            }
+            Ok(Label::Illegible) => {
+                LogFault::damage(&path, 0, reason("it names no topic id".to_string()))
+            }
+            Err(error) => {
+                let error = io::Error::new(error.kind(), reason(error.to_string()));
+                LogFault::from_io("read", &path, 0, &error)
+            }
+        };
+        if topic.partition(folder.index).is_some() {
+            self.withheld.insert(PartitionKey { topic_id: id, index: folder.index }, fault);
+        } else {
+            tracing::error!(folder = %folder.name, %fault,
+                "left alone: the topic has no such partition, and the folder is not its own");
+        }
+    }
+
+    /// A folder of a topic that is not known, which cannot be read.
+    ///
+    /// # Errors
+    /// The topic is that of consumer groups: when it is not there the broker makes it by itself, and all groups
+    /// begin anew.
+    fn skip(&mut self, folder: Folder, error: MetadataLogError) -> Result<(), StartError> {
+        if folder.topic == OFFSETS_TOPIC {
+            return Err(error.into());
+        }
+        tracing::error!(folder = %folder.name, topic = %folder.topic, %error,
+            "not adopted, and no topic of this name can be made: mend the file or move the folder \
+             away, then restart the broker");
+        self.unread.insert(folder.topic);
+        Ok(())
+    }
+
     fn add(&mut self, id: TopicId, folder: Folder, last: LastSegment, start: Offset) {
         let Folder { name, topic, index } = folder;
         let same_name = self.topics.iter().find(|(_, found)| found.name == topic);
@@ -242,10 +336,23 @@ async fn read_text(path: &Path, bytes_max: usize) -> Result<Option<String>, Meta
 }
 
 pub(super) async fn read_topic_id(folder: &Path) -> Result<Option<TopicId>, MetadataLogError> {
-    let text = read_text(&folder.join("partition.metadata"), METADATA_BYTES_MAX).await?;
-    let text = text.unwrap_or_default();
-    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
-    Ok(id.and_then(|id| TopicId::from_base64(id.trim())).filter(|id| *id != TopicId::ZERO))
+    match read_label(folder).await {
+        Ok(Label::Id(id)) => Ok(Some(id)),
+        Ok(Label::Missing | Label::Illegible) => Ok(None),
+        Err(error) => Err(MetadataLogError::io("read", &folder.join(METADATA_NAME), &error)),
+    }
+}
+
+async fn read_label(folder: &Path) -> io::Result<Label> {
+    let path = folder.join(METADATA_NAME);
+    let Some(bytes) = small_file::read(&path, METADATA_BYTES_MAX).await? else {
+        return Ok(Label::Missing);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let named = text.lines().find_map(|line| line.strip_prefix("topic_id:")).unwrap_or_default();
+    // By its letters, as the log compares it: a bit may turn that says nothing.
+    let id = TopicId::from_base64(named.trim()).filter(|id| id.to_base64() == named.trim());
+    Ok(id.filter(|id| *id != TopicId::ZERO).map_or(Label::Illegible, Label::Id))
 }
 
 /// The last line's epoch: `<epoch> <start offset>`, after the version and the count.

@@ -17,6 +17,7 @@ use crate::limits::{
     CONFIGURED_GROUPS_MAX, CONTROL_GROUP_MAX, PARTITIONS_MAX, QUOTA_ENTITIES_MAX,
     TOPIC_PARTITIONS_MAX,
 };
+use crate::log::LogFault;
 use crate::log::planted::{self, Bug};
 use crate::runtime::{self, Instant};
 use crate::shard::Shard;
@@ -27,11 +28,11 @@ use crate::shard::control::{
 use crate::shard::image::PartitionPlace;
 use crate::shard::placement;
 use crate::shard::quota_table::{QuotaEntity, QuotaKind};
-use crate::shard::request::ShardRequest;
+use crate::shard::request::{PartitionKey, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
 use futures_util::future::join_all;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -163,6 +164,8 @@ impl Controller {
             broken: None,
             scarce: None,
             unsealed_since: None,
+            withheld: Arc::default(),
+            unread: BTreeSet::new(),
             state,
             version: 0,
         };
@@ -188,6 +191,10 @@ struct Worker {
     scarce: Option<MetadataLogError>,
     /// When the log was written last, if it was not sealed since.
     unsealed_since: Option<Instant>,
+    /// Partitions that this life does not open, and why.
+    withheld: Arc<BTreeMap<PartitionKey, LogFault>>,
+    /// Names of topics that may be in the data directory and could not be read.
+    unread: BTreeSet<String>,
     state: State,
     version: u64,
 }
@@ -222,10 +229,14 @@ impl Worker {
             log.seal().await?;
         }
         found.remove_leftovers(&self.shard.log).await?;
-        self.state.deleted.clear();
+        if !found.is_partial {
+            self.state.deleted.clear();
+        }
         if log.is_wordy() {
             log.rewrite(&self.state).await?;
         }
+        self.withheld = Arc::new(found.withheld);
+        self.unread = found.unread;
         Ok(())
     }
 
@@ -368,7 +379,8 @@ impl Worker {
     /// Shows the state to all shards; when it returns, all have taken it up.
     async fn install(&mut self) {
         self.version += 1;
-        let image = self.state.image(self.version);
+        let mut image = self.state.image(self.version);
+        Arc::make_mut(&mut image).withheld = self.withheld.clone();
         let asked = self
             .shard
             .all_shards()
@@ -454,6 +466,12 @@ impl Worker {
                 name: topic.name.clone(),
                 other: other.to_string(),
             });
+        }
+        if self.unread.contains(&topic.name) {
+            return Err(ControlError::Storage(format!(
+                "A folder of a topic '{}' could not be read when the broker started.",
+                topic.name
+            )));
         }
         self.check_room(0, topic.partitions)?;
         let id = loop {

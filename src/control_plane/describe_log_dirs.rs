@@ -27,6 +27,8 @@ pub async fn handle(
         let partitions: Vec<DescribeLogDirsPartition> = partitions
             .into_iter()
             .filter_map(|(_, key)| {
+                // One that cannot be read is left out, as Kafka leaves out those of a directory that
+                // failed: only directories have an error code here. The admin port's `/faults` names it.
                 let known = bounds.get(&key)?.as_ref().ok()?;
                 Some(DescribeLogDirsPartition {
                     partition_index: key.index,

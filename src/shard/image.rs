@@ -2,7 +2,8 @@
 //! the others. Reading it costs no lock and no hop.
 
 use super::quota_table::QuotaTable;
-use crate::log::LogConfig;
+use super::request::PartitionKey;
+use crate::log::{LogConfig, LogFault};
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct MetadataImage {
     pub quotas: Arc<QuotaTable>,
     /// What was set for consumer groups, under Kafka's names; all else is a default.
     pub group_overrides: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Partitions that a start leaves closed, with what is wrong with their folders.
+    pub withheld: Arc<BTreeMap<PartitionKey, LogFault>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }

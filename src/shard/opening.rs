@@ -6,6 +6,7 @@ use super::Shard;
 use super::image::{MetadataImage, Topic};
 use super::request::{PartitionError, PartitionKey};
 use super::serve::AppendTicket;
+use crate::log::LogFault;
 use crate::log::planted::{self, Bug};
 use crate::runtime::{self, Instant, Wakers};
 use crate::types::Timestamp;
@@ -25,6 +26,8 @@ const TELL_EVERY_MS: u128 = 1000;
 /// A partition that is not open yet, and what waits for it.
 struct Unopened {
     topic: RefCell<Arc<Topic>>,
+    /// Why it must not be opened: then it is offline.
+    withheld: Option<LogFault>,
     claimed: Cell<bool>,
     opened: Wakers,
     /// Batches that came early, in their order.
@@ -104,6 +107,7 @@ impl Shard {
                 keys.push((self.log.last_written((topic.id, index)), key));
                 let unopened = Unopened {
                     topic: RefCell::new(topic.clone()),
+                    withheld: image.withheld.get(&key).cloned(),
                     claimed: Cell::new(false),
                     opened: Wakers::default(),
                     early: RefCell::default(),
@@ -171,7 +175,10 @@ impl Shard {
         };
         let topic = unopened.topic.borrow().clone();
         let place = *topic.partition(key.index).expect("the image names it");
-        let partition = self.open_partition(&topic, key.index, &place).await;
+        let partition = match unopened.withheld.clone() {
+            Some(fault) => self.offline_partition(&topic, key.index, &place, fault),
+            None => self.open_partition(&topic, key.index, &place).await,
+        };
         let scanned = self.opening.scanned_bytes() + partition.recovery().scanned_bytes;
         self.opening.scanned_bytes.set(scanned);
         // It may have been changed in the meantime.

@@ -4,7 +4,7 @@ use super::Shard;
 use super::control::ControlRequest;
 use super::image::{MetadataImage, PartitionPlace, Topic};
 use super::request::{PartitionError, PartitionKey};
-use crate::log::{Partition, PartitionId};
+use crate::log::{LogFault, Partition, PartitionId};
 use crate::runtime;
 use futures_util::stream::{self, StreamExt};
 use std::rc::Rc;
@@ -110,11 +110,22 @@ impl Shard {
         let id = PartitionId { topic_id: topic.id, topic: topic.name.clone(), index };
         let config = topic.log_config.clone();
         let PartitionPlace { leader_epoch, log_start, .. } = *place;
-        let opened =
-            Partition::open(&self.log, id.clone(), config.clone(), leader_epoch, log_start).await;
-        opened.unwrap_or_else(|fault| {
-            Partition::offline(&self.log, id, config, leader_epoch, log_start, fault)
-        })
+        let opened = Partition::open(&self.log, id, config, leader_epoch, log_start).await;
+        opened.unwrap_or_else(|fault| self.offline_partition(topic, index, place, fault))
+    }
+
+    /// A partition that cannot be opened, or must not be.
+    pub(super) fn offline_partition(
+        &self,
+        topic: &Topic,
+        index: i32,
+        place: &PartitionPlace,
+        fault: LogFault,
+    ) -> Rc<Partition> {
+        let id = PartitionId { topic_id: topic.id, topic: topic.name.clone(), index };
+        let config = topic.log_config.clone();
+        let PartitionPlace { leader_epoch, log_start, .. } = *place;
+        Partition::offline(&self.log, id, config, leader_epoch, log_start, fault)
     }
 
     /// Those of a deleted topic go together: the controller waits, and nothing is made meanwhile.

@@ -149,6 +149,10 @@ pub enum ShardRequest {
     Scrape {
         partitions_max: usize,
     },
+    /// What is wrong with partitions here, of so many at most.
+    Faults {
+        faults_max: usize,
+    },
 }
 
 /// The answers, in the order of the requests.
@@ -173,6 +177,7 @@ pub enum ShardReply {
         is_ready: bool,
     },
     Scrape(Box<super::scrape::ShardReading>),
+    Faults(super::scrape::FaultsReading),
     /// The other shard is gone: the process is stopping.
     Gone,
 }

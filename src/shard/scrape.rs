@@ -5,6 +5,7 @@
 use super::Shard;
 use super::coordinators::GroupsReading;
 use super::request::PartitionKey;
+use crate::log::{FaultKind, LogFault, Partition};
 use crate::probe::{ApiReading, Budget, FrontReading, HistogramReading};
 use crate::runtime;
 use crate::types::Offset;
@@ -55,6 +56,63 @@ pub struct LogReading {
     pub bytes: u64,
 }
 
+/// The partitions of one shard that something is wrong with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultsReading {
+    /// As many as were asked for, in the order of their keys.
+    pub faults: Vec<FaultReading>,
+    /// How many there are beside.
+    pub left_out: usize,
+    /// Partitions that are not open yet, so that nobody knows.
+    pub unopened: usize,
+}
+
+/// What is wrong with one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultReading {
+    pub topic: Arc<str>,
+    pub index: i32,
+    /// What clients may still do: nothing when `offline`, read when `read_only` or `full`.
+    pub state: &'static str,
+    /// As metrics name it.
+    pub kind: &'static str,
+    pub operation: &'static str,
+    pub path: String,
+    pub position: u64,
+    pub reason: String,
+    pub remedy: String,
+}
+
+impl FaultReading {
+    fn of(partition: &Partition, fault: &LogFault) -> FaultReading {
+        let state = match partition.read_fault() {
+            Some(_) => "offline",
+            None if fault.kind == FaultKind::StorageFull => "full",
+            None => "read_only",
+        };
+        let kind = FaultKind::ALL.into_iter().find(|(kind, _)| *kind == fault.kind);
+        FaultReading {
+            topic: partition.id.topic.clone(),
+            index: partition.id.index,
+            state,
+            kind: kind.map_or("", |(_, name)| name),
+            operation: fault.operation,
+            path: fault.path().display().to_string(),
+            position: fault.position,
+            reason: fault.reason.clone(),
+            remedy: remedy_of(fault),
+        }
+    }
+}
+
+/// What a fault's sentence ends with, after its reason.
+fn remedy_of(fault: &LogFault) -> String {
+    let sentence = fault.to_string();
+    let before = format!(": {}; ", fault.reason);
+    let remedy = sentence.split_once(before.as_str()).map(|(_, remedy)| remedy.to_string());
+    remedy.unwrap_or(sentence)
+}
+
 impl Shard {
     pub(super) async fn read_all(&self, partitions_max: usize) -> ShardReading {
         let logs = self.read_logs(partitions_max).await;
@@ -98,6 +156,24 @@ impl Shard {
             runtime::yield_if_needed().await;
         }
         ends
+    }
+
+    /// Partitions of this core that are offline, or serve reads only.
+    pub(super) async fn read_faults(&self, faults_max: usize) -> FaultsReading {
+        let mut reading = FaultsReading::default();
+        for (at, partition) in self.partitions().into_iter().enumerate() {
+            if at % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
+                runtime::yield_now().await;
+            }
+            let Some(fault) = partition.fault() else { continue };
+            if reading.faults.len() < faults_max {
+                reading.faults.push(FaultReading::of(&partition, &fault));
+            } else {
+                reading.left_out += 1;
+            }
+        }
+        reading.unopened = self.opening.len();
+        reading
     }
 
     async fn read_logs(&self, partitions_max: usize) -> Vec<LogReading> {

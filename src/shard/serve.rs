@@ -290,6 +290,7 @@ impl Shard {
                 | ShardRequest::Enter(_)
                 | ShardRequest::Standing
                 | ShardRequest::Scrape { .. }
+                | ShardRequest::Faults { .. }
                 | ShardRequest::Ends { .. }
         );
         self.probe.hops.add(u64::from(!is_own_matter));
@@ -392,6 +393,9 @@ impl Shard {
             ShardRequest::Standing => ShardReply::Standing { is_ready: self.lifecycle.is_ready() },
             ShardRequest::Scrape { partitions_max } => {
                 ShardReply::Scrape(Box::new(self.read_all(partitions_max).await))
+            }
+            ShardRequest::Faults { faults_max } => {
+                ShardReply::Faults(self.read_faults(faults_max).await)
             }
             ShardRequest::Append { .. } | ShardRequest::Control(_) => {
                 unreachable!("served before")

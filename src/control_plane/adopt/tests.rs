@@ -4,8 +4,7 @@ use super::*;
 use crate::config::Config;
 use crate::control_plane::harness::{self, DATA, Host};
 use crate::runtime::sim::{DiskOperation, Effect, Fault, Simulation, disk};
-use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
-use crate::shard::request::PartitionKey;
+use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::wire::ErrorCode;
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::api::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -147,24 +146,142 @@ fn files_of_a_deleted_topic_are_removed_and_not_adopted() {
     });
 }
 
-#[test]
-fn a_folder_in_the_way_of_a_known_topic_refuses_to_start() {
+/// Has a topic made.
+async fn make(host: &Host, name: &str, partitions: u32) -> Result<TopicId, ControlError> {
+    let overrides = Default::default();
+    let topic = NewTopic { name: name.into(), partitions, places: None, overrides };
+    let made = host.shards[0].control(ControlRequest::CreateTopics(vec![topic])).await;
+    let ControlReply::CreateTopics(mut made) = made else { panic!("{made:?}") };
+    made.remove(0)
+}
+
+/// Starts a host and gives the end of a partition, or what keeps it from being read.
+async fn end_after_start(id: TopicId, index: i32) -> Result<i64, String> {
+    let host = harness::start(1).await;
+    let log = host.shards[0].partition(PartitionKey { topic_id: id, index }).unwrap();
+    match log.read_fault() {
+        Some(fault) => Err(fault.to_string()),
+        None => Ok(log.high_watermark().0),
+    }
+}
+
+fn is_there(file: &str) -> bool {
+    disk().read_file(format!("{DATA}/{file}")).is_ok()
+}
+
+/// What is told of a partition whose file says this; with none, it cannot be read. The topic's other partition is
+/// served, and this one too once the file is mended.
+fn told_of_damaged(said: Option<&str>) -> String {
     let simulation = Simulation::new(4);
-    simulation.run(async {
-        let host = harness::start(1).await;
-        let overrides = Default::default();
-        let topic = NewTopic { name: "here".into(), partitions: 1, places: None, overrides };
-        host.shards[0].control(ControlRequest::CreateTopics(vec![topic])).await;
+    let id = simulation.run(async { make(&harness::start(1).await, "here", 2).await.unwrap() });
+    simulation.kill();
+    let told = simulation.run(async {
+        put_log("here-0", id, &batch(ProducerSequence::NONE));
+        put_log("here-1", id, &batch(ProducerSequence::NONE));
+        match said {
+            Some(text) => put("here-0", "partition.metadata", text.as_bytes()),
+            None => disk().fail_next(DiskOperation::Read, "here-0/partition.metadata"),
+        }
+        end_after_start(id, 0).await.unwrap_err()
     });
     simulation.kill();
     simulation.run(async {
-        put_partition("here-0", ID);
+        assert!(is_there("here-0/00000000000000000000.log"), "{:?}", disk().files());
+        assert_eq!(end_after_start(id, 1).await, Ok(3));
+    });
+    simulation.kill();
+    simulation.run(async {
+        put("here-0", "partition.metadata", format!("version: 0\ntopic_id: {id}").as_bytes());
+        assert_eq!(end_after_start(id, 0).await, Ok(3));
+    });
+    assert!(told.starts_with("read /data/here-0/partition.metadata at byte 0: "), "{told}");
+    let remedy = format!("write it anew: `version: 0`, then `topic_id: {id}`");
+    assert!(told.contains(&remedy), "{told}");
+    told
+}
+
+#[test]
+fn a_folder_that_names_another_topic_takes_only_its_partition_offline() {
+    let told = told_of_damaged(Some(&format!("version: 0\ntopic_id: {ID}")));
+    assert!(told.contains("it names the topic id WlpaWlpaWlpaWlpaWlpaWg, not "), "{told}");
+}
+
+#[test]
+fn a_folder_that_names_no_topic_takes_only_its_partition_offline() {
+    for said in ["", "version: 0\ntopic?id: WlpaWlpaWlpaWlpaWlpaWg", "version: 0\ntopic_id: A"] {
+        let told = told_of_damaged(Some(said));
+        assert!(told.contains("it names no topic id; "), "{told}");
+    }
+    // The last letter has bits that say nothing, but the log compares letters.
+    let told = told_of_damaged(Some("version: 0\ntopic_id: WlpaWlpaWlpaWlpaWlpaWh"));
+    assert!(told.contains("it names no topic id; "), "{told}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_takes_only_its_partition_offline() {
+    let told = told_of_damaged(None);
+    assert!(told.contains("check the device and the kernel log"), "{told}");
+}
+
+#[test]
+fn an_unknown_topic_that_cannot_be_read_waits_under_its_name() {
+    for file in ["lost-1/partition.metadata", "lost-1/00000000000000000000.log"] {
+        let simulation = Simulation::new(4);
+        simulation.run(async {
+            put_partition("flights-0", ID);
+            for index in 0..3 {
+                put_partition(&format!("lost-{index}"), TopicId([7; 16]));
+            }
+            disk().fail_next(DiskOperation::Read, file);
+            let host = harness::start(1).await;
+            let names: Vec<_> = seen(&host).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, ["flights"]);
+            let refused = make(&host, "lost", 1).await;
+            assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+            assert!((0..3).all(|index| is_there(&format!("lost-{index}/partition.metadata"))));
+        });
+        simulation.kill();
+        simulation.run(async {
+            let found = seen(&harness::start(1).await).into_iter();
+            let found: Vec<_> = found.map(|(name, all)| (name, all.len())).collect();
+            assert_eq!(found, [("flights".to_string(), 1), ("lost".to_string(), 3)]);
+        });
+    }
+}
+
+#[test]
+fn groups_that_cannot_be_read_are_not_begun_anew() {
+    Simulation::new(4).run(async {
+        put_partition("__consumer_offsets-0", TopicId([9; 16]));
+        disk().fail_next(DiskOperation::Read, "__consumer_offsets-0/partition.metadata");
         let refused = harness::try_start(1, Config::default()).await.map(|_| ()).unwrap_err();
         let text = refused.to_string();
-        assert!(text.starts_with("/data/here-0 holds topic id WlpaWlpaWlpaWlpaWlpaWg"), "{text}");
-        assert!(text.ends_with("move the folder away"), "{text}");
-        let files = disk().files();
-        assert!(files.iter().any(|file| file.contains("here-0/0000")), "{files:?}");
+        assert!(text.starts_with("cannot read /data/__consumer_offsets-0/partition"), "{text}");
+    });
+}
+
+#[test]
+fn a_deleted_topic_that_cannot_be_read_is_removed_when_it_can() {
+    let simulation = Simulation::new(4);
+    let id = simulation.run(async {
+        let host = harness::start(1).await;
+        let id = make(&host, "gone", 1).await.unwrap();
+        host.shards[0].control(ControlRequest::DeleteTopics(vec![id])).await;
+        id
+    });
+    simulation.kill();
+    simulation.run(async {
+        put_partition("gone-0", id);
+        disk().fail_next(DiskOperation::Read, "gone-0/partition.metadata");
+        let host = harness::start(1).await;
+        assert_eq!(seen(&host), []);
+        assert!(is_there("gone-0/partition.metadata"));
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(1).await;
+        assert_eq!(seen(&host), []);
+        assert!(!is_there("gone-0/partition.metadata"));
     });
 }
 
