@@ -523,7 +523,9 @@ fn fold(path: &Path, bytes: &Bytes, config: &Config) -> Result<Folded, MetadataL
             return damaged(format!("no sound frame there, but one at byte {at}"));
         }
         if !can_be_torn(bytes, folded.end, folded.next_sequence) {
-            return damaged("what is there is no frame, nor what a crash leaves of one".to_string());
+            return damaged(
+                "what is there is no frame, nor what a crash leaves of one".to_string(),
+            );
         }
     }
     Ok(folded)
