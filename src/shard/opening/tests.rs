@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use std::future::poll_fn;
 
-const PARTITIONS: u32 = 24;
+/// More for each of two shards than are opened at once.
+const PARTITIONS: u32 = 64;
 
 async fn create(host: &Host, name: &str) -> TopicId {
     let topic = NewTopic {
