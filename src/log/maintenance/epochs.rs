@@ -61,8 +61,12 @@ impl Partition {
             return Ok(());
         }
         let path = self.epochs_path();
-        let bytes = small_file::read_if_whole(&path, FILE_BYTES_MAX).await;
-        let bytes = bytes.map_err(|error| LogFault::from_io("read", &path, 0, &error))?;
+        // A device that fails for now only must not cost the history: what is scanned does not tell all of it, and
+        // would be written in its place.
+        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+            other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
+        };
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let epochs = text.as_deref().and_then(decode);
         let mut state = self.state.borrow_mut();

@@ -270,7 +270,8 @@ impl<'a> Inspector<'a> {
         if partition.is_stray().await? {
             let path = directory.join("partition.metadata");
             let reason = format!(
-                "it does not name the topic's id, {}: a start sets the folder aside and begins an empty log",
+                "it does not name the topic's id, {}: the partition is not served and, where the file is missing, the \
+                 folder is set aside and an empty log begun",
                 partition.id.topic_id
             );
             let remedy =

@@ -12,7 +12,9 @@ fn groups_of_a_partition_that_was_not_opened_are_not_there_rather_than_empty() {
     });
     simulation.kill();
     // Where "g" lies.
-    simulation.disk().fail_next(DiskOperation::Read, "__consumer_offsets-3/00000000000000000000.log");
+    simulation
+        .disk()
+        .fail_next(DiskOperation::Read, "__consumer_offsets-3/00000000000000000000.log");
     simulation.run(async {
         let host = harness::start(1).await;
         for _ in 0..50 {
