@@ -278,18 +278,17 @@ async fn run_shard(
 ) -> Result<(), BrokerError> {
     let log = ShardLog::new(log_options(&start), Rc::new(Probe::default()));
     let shard = Shard::new(start.id, start.shards, log);
-    let prepared = runtime::prepare_directory(&start.config.data_dir).await;
-    let prepared = match prepared {
-        Ok(()) => shard.log.load_recovery_points().await,
-        failed => failed,
+    let shown = start.config.data_dir.display();
+    let prepared = match runtime::prepare_directory(&start.config.data_dir).await {
+        Ok(()) => {
+            let loaded = shard.log.load_recovery_points().await;
+            loaded.map_err(|error| BrokerError(format!("cannot use {shown}: {error}")))
+        }
+        Err(error) => Err(BrokerError(format!("cannot use {shown} with direct I/O: {error}"))),
     };
     shard.log.start_writers();
     mailbox::connect(&shard, peer).await;
     let admin = start_admin(&shard, &start);
-    let prepared = prepared.map_err(|error| {
-        let shown = start.config.data_dir.display();
-        BrokerError(format!("cannot use {shown} with direct I/O: {error}"))
-    });
     let outcome = match prepared {
         Ok(()) => serve(&shard, &start, stop).await,
         failed => failed,

@@ -201,7 +201,7 @@ pub async fn write(path: &Path, entries: &[Vec<u8>]) -> io::Result<()> {
 pub struct PointsFile {
     pub path: PathBuf,
     pub shard: u16,
-    /// None: damaged, of another version, or nothing that the device still reads.
+    /// None: damaged, or of another version.
     pub entries: Option<Vec<(PointKey, RecoveryPoint)>>,
 }
 
@@ -215,11 +215,25 @@ pub async fn read_files(data_directory: &Path) -> io::Result<Vec<PointsFile>> {
         let number = entry.name.strip_prefix(FILE_PREFIX).and_then(|shard| shard.parse().ok());
         let Some(shard) = number.filter(|_| !entry.is_directory) else { continue };
         let path = data_directory.join(&entry.name);
-        let bytes = small_file::read_if_whole(&path, FILE_BYTES_MAX).await?;
+        let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            other => other.map_err(|error| unreadable(&path, &error))?,
+        };
         let entries = bytes.as_deref().and_then(decode_file);
         files.push(PointsFile { path, shard, entries });
     }
     Ok(files)
+}
+
+/// Going on without what a device fails to give, perhaps for now only, would take damage to what was complete for a
+/// torn tail, and cut it. Whoever operates it decides.
+fn unreadable(path: &Path, error: &io::Error) -> io::Error {
+    let path = path.display();
+    let text = format!(
+        "cannot read {path}: {error}; check the device and the kernel log, and if it stays unreadable, move the \
+         file away: the start reads more then, and takes damage in the last commit for a torn tail"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// What all files of a data directory say, the later of two for the same partition, and which shards'

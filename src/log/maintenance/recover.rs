@@ -520,17 +520,10 @@ impl Partition {
         &self,
         snapshots: &[Offset],
     ) -> Result<(ProducerState, Offset), LogFault> {
-        let mut lost = None;
         for offset in snapshots.iter().rev().take(2) {
             let path = segment::file_path(&self.directory, *offset, segment::PRODUCERS_SUFFIX);
             let bytes = match small_file::read(&path, ProducerState::SNAPSHOT_BYTES_MAX).await {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-                Err(error) if small_file::is_lost(&error) => {
-                    // The one before it tells as much, with what is read again.
-                    tracing::warn!(file = %path.display(), %error, "a producers' snapshot cannot be read");
-                    lost = Some(LogFault::from_io("read", &path, 0, &error));
-                    continue;
-                }
                 other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
             };
             let decoded = bytes.as_deref().and_then(ProducerState::decode);
@@ -541,7 +534,7 @@ impl Partition {
                 }
             }
         }
-        lost.map_or(Ok((ProducerState::default(), Offset::ZERO)), Err)
+        Ok((ProducerState::default(), Offset::ZERO))
     }
 
     /// What is known of the active segment without a scan, and the batch at which the scan begins: the
