@@ -24,6 +24,10 @@ const KEPT: &[(u64, &str)] = &[
         5_092_673,
         "an index of which a bit had turned showed a small reader a batch that is too large",
     ),
+    (
+        40080972,
+        "after a clean stop all was read: power loss had left an index longer than its segment",
+    ),
     (20246076, "a stop and a round of recovery points both wrote an index"),
 ];
 

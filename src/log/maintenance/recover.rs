@@ -42,6 +42,9 @@ const REWRITE_BYTES: usize = 1 << 20;
 /// Steps by which an index is written on that may be missing at its end: beyond, it is made anew.
 pub(super) const GAP_STEPS_MAX: u64 = 4;
 
+/// Where an index may end that is cut at a known place afterwards: behind what power loss left of its segment, too.
+const ANYWHERE: Position = Position(u64::MAX);
+
 /// What opening a partition found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -380,7 +383,7 @@ impl Partition {
         let mut index = SegmentIndex::new(base);
         let step = self.shard.options.index_step_bytes;
         if point.end.0 > step
-            && let Some(mut read) = self.read_index(base, Position(bytes)).await?
+            && let Some(mut read) = self.read_index(base, ANYWHERE).await?
         {
             read.truncate(point.end, point.next);
             if self.index_fits(&read, base, point.end).await? {
@@ -549,16 +552,19 @@ impl Partition {
         if from <= base {
             return Ok((active, IndexedBatch::default()));
         }
-        let Some(index) = self.read_index(base, Position(bytes)).await? else {
+        let Some(mut index) = self.read_index(base, ANYWHERE).await? else {
             return Ok((active, IndexedBatch::default()));
         };
-        let start = index.last_entry();
-        let is_later = start.last_offset.is_some_and(|last| last >= from)
+        let last = index.last_entry();
+        let is_later = last.last_offset.is_some_and(|last| last >= from)
+            || last.position.0 >= bytes
             || index.last_time().is_some_and(|(_, last)| last >= from);
-        if start.last_offset.is_none()
-            || is_later
-            || !self.index_fits(&index, base, Position(bytes)).await?
-        {
+        if is_later {
+            // Of records that came after, and that power loss may have taken.
+            index.truncate(Position(bytes), from);
+        }
+        let start = index.last_entry();
+        if start.last_offset.is_none() || !self.index_fits(&index, base, Position(bytes)).await? {
             return Ok((active, IndexedBatch::default()));
         }
         active.first_timestamp = self.first_time(base).await?;
