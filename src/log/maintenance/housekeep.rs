@@ -38,6 +38,9 @@ pub(in crate::log) struct Housekeeping {
     snapshots: VecDeque<Offset>,
     prepares: bool,
     allocates: bool,
+    /// The active segment's index on disk was of no use to the start: power loss may have left it longer than the
+    /// segment.
+    pub is_index_stale: bool,
     /// Why a segment could not be sealed: the next commit fails with it.
     failed: Option<LogFault>,
     written: IndexWritten,
@@ -165,6 +168,7 @@ impl Housekeeping {
     /// The files are read anew.
     pub fn forget(&mut self, snapshots: &[Offset]) {
         self.written = IndexWritten::default();
+        self.is_index_stale = false;
         self.prepared = Prepared::No;
         self.snapshots = snapshots.iter().rev().take(2).rev().copied().collect();
     }

@@ -42,9 +42,6 @@ const REWRITE_BYTES: usize = 1 << 20;
 /// Steps by which an index is written on that may be missing at its end: beyond, it is made anew.
 pub(super) const GAP_STEPS_MAX: u64 = 4;
 
-/// Where an index may end that is cut at a known place afterwards: behind what power loss left of its segment, too.
-const ANYWHERE: Position = Position(u64::MAX);
-
 /// What opening a partition found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -274,6 +271,8 @@ impl Partition {
         let clean = recovery.cut_bytes == 0 && scan.next == from && bytes == active.end.0;
         // An empty file may be what a start made of it that died before the cut was durable.
         let clean = clean && is_snapshot_too && active.end > Position::ZERO;
+        // The next stop leaves an index that serves.
+        let clean = clean && !self.state.borrow().house.is_index_stale;
         if !clean {
             self.make_durable(&file, &mut active, &scan).await?;
         }
@@ -354,6 +353,7 @@ impl Partition {
             Some(active) => (active, IndexedBatch::default(), Some(from)),
             // All of it is read, and its index made anew.
             None if point.is_some() => {
+                self.state.borrow_mut().house.is_index_stale = true;
                 let active = Segment { allocated: bytes, ..Segment::empty(base) };
                 (active, IndexedBatch::default(), None)
             }
@@ -383,7 +383,7 @@ impl Partition {
         let mut index = SegmentIndex::new(base);
         let step = self.shard.options.index_step_bytes;
         if point.end.0 > step
-            && let Some(mut read) = self.read_index(base, ANYWHERE).await?
+            && let Some(mut read) = self.read_index(base, Position(bytes)).await?
         {
             read.truncate(point.end, point.next);
             if self.index_fits(&read, base, point.end).await? {
@@ -552,19 +552,18 @@ impl Partition {
         if from <= base {
             return Ok((active, IndexedBatch::default()));
         }
-        let Some(mut index) = self.read_index(base, ANYWHERE).await? else {
+        let Some(index) = self.read_index(base, Position(bytes)).await? else {
+            self.state.borrow_mut().house.is_index_stale = true;
             return Ok((active, IndexedBatch::default()));
         };
-        let last = index.last_entry();
-        let is_later = last.last_offset.is_some_and(|last| last >= from)
-            || last.position.0 >= bytes
-            || index.last_time().is_some_and(|(_, last)| last >= from);
-        if is_later {
-            // Of records that came after, and that power loss may have taken.
-            index.truncate(Position(bytes), from);
-        }
         let start = index.last_entry();
-        if start.last_offset.is_none() || !self.index_fits(&index, base, Position(bytes)).await? {
+        let is_later = start.last_offset.is_some_and(|last| last >= from)
+            || index.last_time().is_some_and(|(_, last)| last >= from);
+        if start.last_offset.is_none()
+            || is_later
+            || !self.index_fits(&index, base, Position(bytes)).await?
+        {
+            self.state.borrow_mut().house.is_index_stale = is_later || start.last_offset.is_some();
             return Ok((active, IndexedBatch::default()));
         }
         active.first_timestamp = self.first_time(base).await?;
