@@ -357,7 +357,8 @@ impl History {
                 self.tally.borrow_mut().lost += u64::from(lost);
                 let (subject, shard) = (subject.clone(), shard.clone());
                 let open = Open { subject, partition, shard, faults_expected };
-                if ended == End::Stop && !rotten && !touched {
+                // An index that cannot be read is done without.
+                if ended == End::Stop && !rotten && !touched && !faults {
                     check::scanned_little(&open, self.options.index_step_bytes);
                 }
                 Some(open)
