@@ -274,6 +274,8 @@ impl History {
         let shard = ShardLog::new(self.options.clone(), Rc::new(Probe::default()));
         if let Err(error) = shard.load_recovery_points().await {
             assert!(faults, "recovery points cannot be read: {error}");
+            // Then a broker does not start.
+            return;
         }
         shard.start_writers();
         let dice = self.dice.fork();

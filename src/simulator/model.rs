@@ -206,7 +206,8 @@ impl PartitionModel {
         let name = &self.name;
         assert!(start >= self.start_seen, "{name} begins at {start}, before {}", self.start_seen);
         let known = std::mem::replace(&mut self.start_seen, start).max(self.log_start);
-        if start <= known || self.rotten {
+        // What cannot be read is as old as its file.
+        if start <= known || self.rotten || self.epochs_rotten {
             return;
         }
         let left = self.entries.iter().filter(|entry| entry.base >= start);
