@@ -418,7 +418,7 @@ fn damage_beside_the_records_is_told() {
     assert_eq!(place.doctor_json("t-0")["records"], 3000, "folders are looked at all the same");
     let metadata = place.data().join("t-0/partition.metadata");
     fs::remove_file(metadata).expect("it is there");
-    assert!(place.doctor(1).contains("a start sets the folder aside"));
+    assert!(place.doctor(1).contains("where the file is missing, the folder is set aside"));
 }
 
 /// A log of one segment with more behind its damage than a crash can tear: it does not open.

@@ -78,3 +78,11 @@ impl LogFault {
         }
     }
 }
+
+/// A disk that is full is no reason not to serve what it holds.
+pub(super) fn full_disk_of(written: Result<(), LogFault>) -> Result<Option<LogFault>, LogFault> {
+    match written {
+        Err(fault) if fault.kind == FaultKind::StorageFull => Ok(Some(fault)),
+        other => other.map(|()| None),
+    }
+}

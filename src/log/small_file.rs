@@ -28,14 +28,6 @@ pub async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     runtime::rename(&temporary, path).await
 }
 
-/// Whether a device has lost what it is asked for, or a file system does not believe what it finds: it stays so
-/// however often it is read (errno(3)).
-pub fn is_lost(error: &io::Error) -> bool {
-    use libc::{EBADMSG, EILSEQ, EIO, ENODATA, EREMOTEIO, EUCLEAN};
-    let lost = [EIO, EBADMSG, EUCLEAN, ENODATA, EILSEQ, EREMOTEIO];
-    error.raw_os_error().is_some_and(|number| lost.contains(&number))
-}
-
 /// Reads a small file that can be done without: `None` when there is none, when it is longer than it can be, and when
 /// the device has lost it, which is logged.
 ///
@@ -43,7 +35,7 @@ pub fn is_lost(error: &io::Error) -> bool {
 /// As the system calls: it may be there and whole.
 pub async fn read_if_whole(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     match read(path, bytes_max).await {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData || is_lost(&error) => {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData || runtime::is_lost(&error) => {
             tracing::warn!(file = %path.display(), %error, "a file cannot be read; going on without it");
             Ok(None)
         }

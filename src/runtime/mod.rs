@@ -88,6 +88,14 @@ pub struct ProcessUsage {
     pub cpu: Duration,
 }
 
+/// Whether a device cannot give what it is asked for, or a file system does not believe what it finds (errno(3)). A
+/// process cannot bring it about by itself.
+pub fn is_lost(error: &std::io::Error) -> bool {
+    use libc::{EBADMSG, EILSEQ, EIO, ENODATA, EREMOTEIO, EUCLEAN};
+    let lost = [EIO, EBADMSG, EUCLEAN, ENODATA, EILSEQ, EREMOTEIO];
+    error.raw_os_error().is_some_and(|number| lost.contains(&number))
+}
+
 /// Runs `future` for at most `limit`; `None` when time ran out (the future is dropped).
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     futures_lite::future::or(async { Some(future.await) }, async {

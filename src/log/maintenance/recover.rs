@@ -17,7 +17,7 @@
 use super::scan::{Scan, Window};
 use crate::limits::BLOCK_BYTES;
 use crate::log::config::LogConfig;
-use crate::log::fault::{FaultKind, LogFault};
+use crate::log::fault::{LogFault, full_disk_of};
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::partition::{Partition, PartitionId, State};
 use crate::log::planted::{self, Bug};
@@ -693,13 +693,5 @@ impl Partition {
         self.shard.forget_cached_of(self.number);
         self.shard.note_unsaved(scanned_bytes);
         Ok(())
-    }
-}
-
-/// A disk that is full is no reason not to serve what it holds.
-fn full_disk_of(written: Result<(), LogFault>) -> Result<Option<LogFault>, LogFault> {
-    match written {
-        Err(fault) if fault.kind == FaultKind::StorageFull => Ok(Some(fault)),
-        other => other.map(|()| None),
     }
 }
