@@ -43,7 +43,7 @@ impl<'a> Fault<'a> {
             file: &reading.path,
             position: reading.position,
             reason: &reading.reason,
-            remedy: &reading.remedy,
+            remedy: reading.remedy,
         }
     }
 }

@@ -63,7 +63,8 @@ impl LogFault {
         PathBuf::from(&self.path)
     }
 
-    fn remedy(&self) -> &'static str {
+    /// What an operator can do.
+    pub fn remedy(&self) -> &'static str {
         match self.kind {
             FaultKind::StorageFull => "free space on the device; writing resumes by itself",
             FaultKind::Device if self.operation == "read" => {

@@ -80,7 +80,7 @@ pub struct FaultReading {
     pub path: String,
     pub position: u64,
     pub reason: String,
-    pub remedy: String,
+    pub remedy: &'static str,
 }
 
 impl FaultReading {
@@ -100,17 +100,9 @@ impl FaultReading {
             path: fault.path().display().to_string(),
             position: fault.position,
             reason: fault.reason.clone(),
-            remedy: remedy_of(fault),
+            remedy: fault.remedy(),
         }
     }
-}
-
-/// What a fault's sentence ends with, after its reason.
-fn remedy_of(fault: &LogFault) -> String {
-    let sentence = fault.to_string();
-    let before = format!(": {}; ", fault.reason);
-    let remedy = sentence.split_once(before.as_str()).map(|(_, remedy)| remedy.to_string());
-    remedy.unwrap_or(sentence)
 }
 
 impl Shard {

@@ -15,6 +15,7 @@ use crate::log::small_file;
 use crate::log::verify::Epochs;
 use crate::types::Offset;
 use std::fmt::Write;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -64,7 +65,7 @@ impl Partition {
         // A device that fails for now only must not cost the history: what is scanned does not tell all of it, and
         // would be written in its place.
         let bytes = match small_file::read(&path, FILE_BYTES_MAX).await {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             other => other.map_err(|error| LogFault::from_io("read", &path, 0, &error))?,
         };
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
