@@ -61,6 +61,9 @@ pub const BATCH_RECORDS_MAX: usize = 16 * 1024 * 1024;
 /// them, and not named.
 pub const RECORDS_NAMED_MAX: usize = 10_000;
 
+/// Bytes that are decompressed for that. Records beyond are refused with their batch, and not named.
+pub const RECORDS_NAMED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Most bytes that decompressing one batch may yield; beyond it the batch is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -272,6 +275,7 @@ const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + REQUEST_OVERHEAD_MAX)
 const _: () = assert!(CONTROL_REQUEST_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(TIME_LOOKUP_BATCH_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
+const _: () = assert!(RECORDS_NAMED_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(ADMIN_ENDS_WAIT_MAX.as_millis() < ADMIN_SHARD_WAIT_MAX.as_millis());
 const _: () = assert!(CONFIG_VALUE_BYTES_MAX <= STRING_BYTES_MAX);
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= STRING_BYTES_MAX);

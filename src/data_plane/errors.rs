@@ -4,9 +4,8 @@ use crate::log::producers::SequenceError;
 use crate::log::{AppendError, ReadError};
 use crate::shard::request::PartitionError;
 use crate::types::Offset;
-use crate::wire::api::produce::BatchIndexAndErrorMessage;
+use crate::wire::ErrorCode;
 use crate::wire::batch::BatchError;
-use crate::wire::{ErrorCode, Str};
 
 /// What a client is told.
 pub fn code_of(error: &PartitionError) -> ErrorCode {
@@ -60,20 +59,6 @@ pub fn log_start_of(error: &PartitionError) -> Offset {
         _ => Offset(-1),
     }
 }
-
-/// Which records are at fault, by their place in the batch (KIP-467), `room` of them at most.
-pub fn record_errors_of(error: &PartitionError, room: usize) -> Vec<BatchIndexAndErrorMessage> {
-    let PartitionError::Append { error: AppendError::Keyless { records }, .. } = error else {
-        return Vec::new();
-    };
-    let told = |record: &usize| BatchIndexAndErrorMessage {
-        batch_index: *record as i32,
-        batch_index_error_message: Some(Str::from(KEYLESS)),
-    };
-    records.iter().take(room).map(told).collect()
-}
-
-const KEYLESS: &str = "Compacted topic cannot accept message without key";
 
 #[cfg(test)]
 mod tests {

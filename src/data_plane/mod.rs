@@ -7,6 +7,7 @@ pub mod fetch;
 mod fetch_read;
 mod fetch_session;
 pub mod produce;
+mod record_faults;
 mod response;
 
 pub use answer_budget::{AnswerBudget, AnswerShare};

@@ -1,16 +1,18 @@
 //! Produce (KIP-98 batches): dispatched in the order of arrival, answered when all promises are kept.
 //!
 //! `dispatch` runs when the request is read from its socket and fixes the order; the answer waits in the
-//! connection's line as a `ProduceInFlight`. Never decompresses, never copies a record.
+//! connection's line as a `ProduceInFlight`. Never decompresses what is stored, never copies a record.
 
-use super::errors::{code_of, log_start_of, record_errors_of};
+use super::errors::{code_of, log_start_of};
+use super::record_faults::{self, RecordFaults, Room};
 use super::response::Response;
-use crate::limits::RECORDS_NAMED_MAX;
-use crate::shard::image::Topic;
+use crate::runtime;
+use crate::shard::image::{MetadataImage, Topic};
 use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::shard::{AppendTicket, Shard};
+use crate::types::TopicId;
 use crate::wire::api::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
@@ -31,13 +33,15 @@ const ADMIN_CLIENT: &str = "__admin_client";
 
 /// A partition of the request: decided, or waiting for its promise.
 enum Entry {
-    Waiting(AppendTicket),
+    /// With the batch, while its log may still refuse it.
+    Waiting(AppendTicket, Option<Bytes>),
     Done,
 }
 
 /// A produce request whose order is fixed and whose promises are awaited; with acks=0 too, so that what
 /// one connection has in flight is bounded and a refusal is noticed.
 pub struct ProduceInFlight {
+    shard: Rc<Shard>,
     acks: i16,
     correlation_id: i32,
     version: i16,
@@ -46,8 +50,8 @@ pub struct ProduceInFlight {
     response: ProduceResponse,
     /// In the response's order, topic after topic.
     entries: Vec<Entry>,
-    /// Records that the answer says what is wrong with.
-    records_named: usize,
+    /// For records that the answer says what is wrong with.
+    room: Room,
     /// Of a client that has quotas.
     meter: Option<Rc<Meter>>,
     /// Of records.
@@ -64,35 +68,40 @@ pub fn dispatch(
     let version = header.api_version;
     let acks = request.acks;
     let mut in_flight = ProduceInFlight {
+        shard: shard.clone(),
         acks,
         correlation_id: header.correlation_id,
         version,
         is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
         response: ProduceResponse::default(),
         entries: Vec::with_capacity(request.topic_data.len()),
-        records_named: 0,
+        room: Room::default(),
         meter,
         bytes: 0,
     };
     let image = shard.image();
     for data in request.topic_data {
         let by_id = version >= TOPIC_ID_VERSION_MIN;
-        let topic =
-            if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name.as_str()) };
+        let topic = find_topic(&image, by_id, data.topic_id, &data.name);
         let unknown =
             if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        in_flight.add_topic(shard, data, topic.map(|topic| &**topic).ok_or(unknown));
+        in_flight.add_topic(data, topic.ok_or(unknown));
     }
     in_flight
 }
 
+fn find_topic<'a>(
+    image: &'a MetadataImage,
+    by_id: bool,
+    id: TopicId,
+    name: &str,
+) -> Option<&'a Topic> {
+    let topic = if by_id { image.topic_by_id(id) } else { image.topic(name) };
+    topic.map(|topic| &**topic)
+}
+
 impl ProduceInFlight {
-    fn add_topic(
-        &mut self,
-        shard: &Rc<Shard>,
-        data: TopicProduceData,
-        topic: Result<&Topic, ErrorCode>,
-    ) {
+    fn add_topic(&mut self, data: TopicProduceData, topic: Result<&Topic, ErrorCode>) {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
         // Few are looked through, as that needs no memory; many would take quadratic time.
@@ -112,7 +121,11 @@ impl ProduceInFlight {
                     self.bytes += batch.len();
                     let place = topic.partition(index).expect("checked");
                     let key = PartitionKey { topic_id: topic.id, index };
-                    (ErrorCode::None, Entry::Waiting(shard.append(place.shard, key, batch)))
+                    // Nobody is told of single records with acks=0.
+                    let kept = (self.acks != 0).then(|| batch.clone());
+                    let ticket = self.shard.append(place.shard, key, batch);
+                    let kept = kept.filter(|_| !ticket.is_taken());
+                    (ErrorCode::None, Entry::Waiting(ticket, kept))
                 }
                 Err(code) => (code, Entry::Done),
             };
@@ -163,12 +176,24 @@ impl ProduceInFlight {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Response, ErrorCode>> {
-        let answers =
-            self.response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
-        for (answer, entry) in answers.zip(&mut self.entries) {
-            if let Entry::Waiting(ticket) = entry {
-                let outcome = ready!(ticket.poll_produced(context));
-                settle(answer, outcome, &mut self.records_named);
+        let mut entries = self.entries.iter_mut();
+        for topic in &mut self.response.responses {
+            for answer in &mut topic.partition_responses {
+                let entry = entries.next().expect("an entry for each partition");
+                let Entry::Waiting(ticket, batch) = entry else { continue };
+                match ready!(ticket.poll_produced(context)) {
+                    Ok(produced) => accept(answer, produced),
+                    Err(error) => {
+                        let image = self.shard.image();
+                        let by_id = self.version >= TOPIC_ID_VERSION_MIN;
+                        let found = find_topic(&image, by_id, topic.topic_id, &topic.name);
+                        let faults = found.zip(batch.take()).and_then(|(found, batch)| {
+                            let (at, now) = ((found, answer.index), runtime::wall_clock());
+                            record_faults::find(&error, at, &batch, now, &mut self.room)
+                        });
+                        refuse(answer, &error, faults);
+                    }
+                }
                 *entry = Entry::Done;
             }
         }
@@ -187,23 +212,26 @@ impl ProduceInFlight {
     }
 }
 
-fn settle(
+fn accept(answer: &mut PartitionProduceResponse, produced: Produced) {
+    let Produced { dispatched, log_start } = produced;
+    answer.base_offset = dispatched.base_offset.0;
+    answer.log_append_time_ms = dispatched.append_time.0;
+    answer.log_start_offset = log_start.0;
+}
+
+fn refuse(
     answer: &mut PartitionProduceResponse,
-    outcome: Result<Produced, PartitionError>,
-    records_named: &mut usize,
+    error: &PartitionError,
+    faults: Option<RecordFaults>,
 ) {
-    match outcome {
-        Ok(Produced { dispatched, log_start }) => {
-            answer.base_offset = dispatched.base_offset.0;
-            answer.log_append_time_ms = dispatched.append_time.0;
-            answer.log_start_offset = log_start.0;
-        }
-        Err(error) => {
-            answer.error_code = code_of(&error);
-            answer.log_start_offset = log_start_of(&error).0;
-            answer.record_errors = record_errors_of(&error, RECORDS_NAMED_MAX - *records_named);
-            *records_named += answer.record_errors.len();
-            answer.error_message = Some(Str::from(error.to_string().as_str()));
-        }
-    }
+    answer.log_start_offset = log_start_of(error).0;
+    let RecordFaults { error_code, record_errors, error_message } =
+        faults.unwrap_or_else(|| RecordFaults {
+            error_code: code_of(error),
+            record_errors: Vec::new(),
+            error_message: error.to_string(),
+        });
+    answer.error_code = error_code;
+    answer.record_errors = record_errors;
+    answer.error_message = Some(Str::from(error_message));
 }

@@ -1,15 +1,20 @@
-//! Fetches as clients make them, in the simulation.
+//! Fetches, and batches that are refused, as clients make them, in the simulation.
 
 use crate::config::Config;
 use crate::net::harness::{
     Host, HostOptions, fetch_request, partitions_of, produce_request, record_bytes_of,
 };
 use crate::runtime::sim::{DiskOptions, Simulation, disk, for_each_seed};
-use crate::runtime::{now, random_u64, sleep, spawn, timeout};
+use crate::runtime::{now, random_u64, sleep, spawn, timeout, wall_clock};
+use crate::types::Timestamp;
 use crate::wire::api::FetchRequest;
 use crate::wire::api::fetch::PartitionData;
+use crate::wire::api::produce::{PartitionProduceResponse, ProduceRequest};
 use crate::wire::batch::BatchHeader;
+use crate::wire::compression::Codec;
+use crate::wire::records::{BatchBuilder, ProducerSequence};
 use crate::wire::{ErrorCode, Records};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -240,5 +245,88 @@ fn answers_are_whole_and_in_their_limits_whatever_is_asked_of_however_many_cores
                 assert_eq!(total > 0, is_some);
             }
         });
+    });
+}
+
+/// A produce request with one batch for a partition.
+fn request_of(topic: &str, index: i32, batch: BatchBuilder) -> ProduceRequest {
+    let mut request = produce_request(topic, index, 1);
+    let records = Records::Inline(batch.build(ProducerSequence::NONE));
+    request.topic_data[0].partition_data[0].records = Some(records);
+    request
+}
+
+/// The places of records that an answer names, with its message.
+fn named(answer: &PartitionProduceResponse) -> (Vec<i32>, &str) {
+    let places = answer.record_errors.iter().map(|one| one.batch_index).collect();
+    (places, answer.error_message.as_deref().unwrap_or_default())
+}
+
+#[test]
+fn records_at_fault_are_named_on_whichever_core_their_partition_is() {
+    run(HostOptions { shards: 2, ..HostOptions::default() }, async |host| {
+        host.create("c", 4, &[("cleanup.policy", "compact")]).await;
+        let owners: BTreeSet<usize> = (0..4).map(|index| host.owner("c", index)).collect();
+        assert_eq!(owners.len(), 2);
+        let mut client = host.client(0).await;
+        for index in 0..4 {
+            let mut batch = BatchBuilder::new(Codec::None);
+            batch.push(wall_clock(), Some(b"k"), Some(b"v"), &[]);
+            batch.push(wall_clock(), None, Some(b"v"), &[]);
+            let answer = client.call(9, &request_of("c", index, batch)).await;
+            let answer = &answer.responses[0].partition_responses[0];
+            assert_eq!((answer.error_code, answer.log_start_offset), (ErrorCode::InvalidRecord, 0));
+            let fault = format!(
+                "Compacted topic cannot accept message without key in topic partition c-{index}"
+            );
+            let text = format!(
+                "One or more records have been rejected due to 1 record errors in total, and only \
+                 showing the first three errors at most: \
+                 [RecordError(batchIndex=1, message='{fault}')]"
+            );
+            assert_eq!(named(answer), (vec![1], &*text));
+            let told = answer.record_errors[0].batch_index_error_message.as_deref();
+            assert_eq!(told, Some(&*fault));
+        }
+    });
+}
+
+#[test]
+fn records_whose_time_is_out_of_range_are_named_by_name_and_by_id() {
+    run(HostOptions::default(), async |host| {
+        host.create("t", 1, &[("message.timestamp.before.max.ms", "1000")]).await;
+        let topic = host.servers[0].shard.image().topic("t").unwrap().clone();
+        let mut client = host.client(0).await;
+        for (version, codec) in [(9, Codec::None), (13, Codec::None), (13, Codec::Gzip)] {
+            let mut batch = BatchBuilder::new(codec);
+            for behind in [2000, 0, 2000] {
+                batch.push(Timestamp(wall_clock().0 - behind), None, Some(b"v"), &[]);
+            }
+            let mut request = request_of("t", 0, batch);
+            request.topic_data[0].topic_id = topic.id;
+            let answer = client.call(version, &request).await;
+            let answer = &answer.responses[0].partition_responses[0];
+            assert_eq!(answer.error_code, ErrorCode::InvalidTimestamp);
+            let text = "One or more records have been rejected due to invalid timestamp";
+            assert_eq!(named(answer), (vec![0, 2], text), "{version} {codec}");
+        }
+        // Nothing of them was stored.
+        let mut sound = BatchBuilder::new(Codec::None);
+        sound.push(wall_clock(), None, Some(b"v"), &[]);
+        let answer = client.call(9, &request_of("t", 0, sound)).await;
+        let answer = &answer.responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (ErrorCode::None, 0));
+        assert_eq!(named(answer), (vec![], ""));
+    });
+}
+
+#[test]
+fn an_old_client_is_told_the_code_alone() {
+    run(HostOptions::default(), async |host| {
+        host.create("c", 1, &[("cleanup.policy", "compact")]).await;
+        let answer = host.client(0).await.call(7, &produce_request("c", 0, 10)).await;
+        let answer = &answer.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, ErrorCode::InvalidRecord);
+        assert_eq!(named(answer), (vec![], ""));
     });
 }

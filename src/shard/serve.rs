@@ -35,6 +35,11 @@ pub enum AppendTicket {
 }
 
 impl AppendTicket {
+    /// The log has taken the batch: what may still go wrong has nothing to do with what is in it.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, AppendTicket::Here { .. })
+    }
+
     /// Ready when the batch is stored as promised, or cannot be.
     pub fn poll_produced(
         &mut self,

@@ -289,7 +289,7 @@ fn walk_records(records: &[u8], count: usize) -> Result<RecordFacts, BatchError>
 /// known.
 pub fn keyless_records(batch: &[u8], most: usize) -> Vec<usize> {
     let mut keyless = Vec::new();
-    let mut note = |at: usize, _: i64, key_length: i64| {
+    let note = |at: usize, _: i64, key_length: i64| {
         if key_length < 0 && keyless.len() < most {
             keyless.push(at);
         }
@@ -297,11 +297,17 @@ pub fn keyless_records(batch: &[u8], most: usize) -> Vec<usize> {
     if let Ok(header) = parse_single(batch)
         && header.codec() == 0
     {
-        // What is wrong with it was said before.
         let count = usize::try_from(header.record_count).unwrap_or(0);
-        let _ = walk_fields(&batch[BATCH_HEADER_BYTES..], count, &mut note);
+        each_record(&batch[BATCH_HEADER_BYTES..], count, note);
     }
     keyless
+}
+
+/// Tells of each record its place, timestamp delta and key length (negative: no key), as far as they can be followed.
+/// For whoever looks again at the records of a batch that was checked, decompressed.
+pub fn each_record(records: &[u8], count: usize, mut note: impl FnMut(usize, i64, i64)) {
+    // What is wrong with them was said before, or they are cut.
+    let _ = walk_fields(records, count, &mut note);
 }
 
 /// Tells of each record its place, timestamp delta and key length.
@@ -482,6 +488,21 @@ mod tests {
     fn records_without_a_key_are_found() {
         assert_eq!(keyless_records(&sample(), 9), [0, 1, 2]);
         assert_eq!(keyless_records(&sample(), 2), [0, 1]);
+    }
+
+    #[test]
+    fn records_are_told_up_to_where_they_are_cut() {
+        let bytes = batch(&[b"one", b"two", b"three"], Timestamp(5), None);
+        let places = |records: &[u8]| {
+            let mut places = Vec::new();
+            each_record(records, 3, |at, timestamp_delta, key_length| {
+                assert_eq!((timestamp_delta, key_length), (0, -1));
+                places.push(at);
+            });
+            places
+        };
+        assert_eq!(places(&bytes[BATCH_HEADER_BYTES..]), [0, 1, 2]);
+        assert_eq!(places(&bytes[BATCH_HEADER_BYTES..bytes.len() - 1]), [0, 1]);
     }
 
     #[test]
