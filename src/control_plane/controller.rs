@@ -5,6 +5,8 @@
 //! next time. It never waits for a client's connection, and nothing it answers with success can be lost.
 //! When nothing has come for a while, and when the broker stops, it seals the log.
 
+mod queue;
+
 use super::adopt;
 use super::configs;
 use super::create_partitions::wrong_assignments;
@@ -14,8 +16,7 @@ use super::record::Record;
 use super::state::State;
 use crate::config::Config;
 use crate::limits::{
-    CONFIGURED_GROUPS_MAX, CONTROL_GROUP_MAX, PARTITIONS_MAX, QUOTA_ENTITIES_MAX,
-    TOPIC_PARTITIONS_MAX,
+    CONFIGURED_GROUPS_MAX, PARTITIONS_MAX, QUOTA_ENTITIES_MAX, TOPIC_PARTITIONS_MAX,
 };
 use crate::log::LogFault;
 use crate::log::planted::{self, Bug};
@@ -31,14 +32,13 @@ use crate::shard::quota_table::{QuotaEntity, QuotaKind};
 use crate::shard::request::{PartitionKey, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
 use futures_util::future::join_all;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::future::{Future, poll_fn};
+use queue::{Pending, Queue, Slot};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// How long after a change the log is sealed, if no other comes: it costs a sync, which must not hold one up.
@@ -51,79 +51,6 @@ pub enum StartError {
     Log(#[from] MetadataLogError),
     #[error("{0}")]
     Directory(String),
-}
-
-/// A request, and where its answer is awaited.
-struct Pending {
-    request: ControlRequest,
-    slot: Rc<Slot>,
-}
-
-#[derive(Default)]
-struct Slot {
-    reply: Cell<Option<ControlReply>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Slot {
-    fn complete(&self, reply: ControlReply) {
-        self.reply.set(Some(reply));
-        let waker = self.waker.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    async fn wait(&self) -> ControlReply {
-        poll_fn(|context| {
-            if let Some(reply) = self.reply.take() {
-                return Poll::Ready(reply);
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    pending: RefCell<VecDeque<Pending>>,
-    worker_idle: RefCell<Option<Waker>>,
-}
-
-impl Queue {
-    fn push(&self, pending: Pending) {
-        self.pending.borrow_mut().push_back(pending);
-        let worker = self.worker_idle.borrow_mut().take();
-        if let Some(worker) = worker {
-            worker.wake();
-        }
-    }
-
-    /// What has gathered, once there is some. A deletion has been taken up by all shards before a topic is
-    /// made that may have the same name, and so the same folders.
-    async fn next_group(&self) -> Vec<Pending> {
-        poll_fn(|context| {
-            let mut pending = self.pending.borrow_mut();
-            if pending.is_empty() {
-                *self.worker_idle.borrow_mut() = Some(context.waker().clone());
-                return Poll::Pending;
-            }
-            let mut deletes = false;
-            let together = |pending: &&Pending| match pending.request {
-                ControlRequest::CreateTopics(_) => !deletes,
-                ControlRequest::DeleteTopics(_) => {
-                    deletes = true;
-                    true
-                }
-                _ => true,
-            };
-            let count = pending.iter().take(CONTROL_GROUP_MAX).take_while(together).count();
-            Poll::Ready(pending.drain(..count).collect())
-        })
-        .await
-    }
 }
 
 /// The controller as its shard sees it: the way to the task that does the work.
