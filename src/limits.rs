@@ -132,6 +132,10 @@ pub const QUOTA_BUCKETS_MAX: usize = 100_000;
 /// Consumer groups that settings may be kept for. Beyond it: POLICY_VIOLATION.
 pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
 
+/// Settings that may be kept for all brokers, and for those of this host, though nothing here knows them (as Kafka
+/// keeps them for its plugins). Beyond it: POLICY_VIOLATION.
+pub const UNKNOWN_BROKER_SETTINGS_MAX: usize = 100;
+
 /// Partitions that one ElectLeaders or AlterPartitionReassignments names. Beyond it, all of the request is
 /// POLICY_VIOLATION: the client asks in several.
 pub const ADMINISTERED_PARTITIONS_MAX: usize = 100_000;
@@ -140,8 +144,8 @@ pub const ADMINISTERED_PARTITIONS_MAX: usize = 100_000;
 /// client asks for it in another request.
 pub const DESCRIBED_PRODUCERS_MAX: usize = 1_000_000;
 
-/// Longest value of a topic's setting: what can be told to a client, and kept in the metadata log, whole.
-/// A longer one is INVALID_CONFIG.
+/// Longest value of a setting: what can be told to a client, and kept in the metadata log, whole.
+/// A longer one is INVALID_CONFIG, of a broker INVALID_REQUEST.
 pub const CONFIG_VALUE_BYTES_MAX: usize = STRING_BYTES_MAX;
 
 /// Partitions one topic may have, and one host may hold. Beyond it: INVALID_PARTITIONS.

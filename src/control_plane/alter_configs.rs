@@ -1,10 +1,14 @@
-//! AlterConfigs: replaces all of a topic's settings. What it shares with IncrementalAlterConfigs is here.
+//! AlterConfigs: replaces all settings of a topic, a group or brokers. What it shares with IncrementalAlterConfigs is
+//! here.
 
 use super::configs::{self, Overrides};
 use super::create_topics::{Refusal, code_of};
-use super::{ControlPlane, group_configs, resource};
+use super::{ControlPlane, dynamic_configs, group_configs, resource};
 use crate::runtime;
-use crate::shard::control::{ConfigOperation, ConfigsChange, ControlReply, ControlRequest};
+use crate::shard::control::{
+    ConfigOperation, ConfigsChange, ControlError, ControlReply, ControlRequest,
+};
+use crate::shard::image::BrokerScope;
 use crate::wire::api::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
@@ -80,7 +84,9 @@ pub async fn apply(
 ) -> Result<(), Refusal> {
     match resource_type {
         resource::TOPIC => {}
-        resource::BROKER => return refuse_broker(control_plane, name, &change),
+        resource::BROKER => {
+            return apply_to_brokers(control_plane, name, change, validate_only).await;
+        }
         resource::BROKER_LOGGER => return refuse_logger(control_plane, name, &change),
         resource::CLIENT_METRICS => return refuse_client_metrics(name, &change),
         resource::GROUP => return apply_to_group(control_plane, name, change, validate_only).await,
@@ -96,7 +102,7 @@ pub async fn apply(
     let unknown =
         || (ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."));
     let topic = image.topic(name).ok_or_else(unknown)?;
-    configs::changed(&topic.overrides, &change, &control_plane.config)
+    configs::changed(&topic.overrides, &change, control_plane.broker(&image))
         .map_err(|text| (ErrorCode::InvalidConfig, text))?;
     if validate_only {
         return Ok(());
@@ -123,7 +129,7 @@ async fn apply_to_group(
     }
     let image = control_plane.shard.image();
     let current = image.group_overrides.get(group).cloned().unwrap_or_default();
-    group_configs::changed(&current, &change, &control_plane.config)
+    group_configs::changed(&current, &change, control_plane.broker(&image))
         .map_err(|text| (ErrorCode::InvalidConfig, text))?;
     if validate_only {
         return Ok(());
@@ -133,6 +139,33 @@ async fn apply_to_group(
         ControlReply::AlterGroupConfigs(outcome) => {
             outcome.map_err(|error| (code_of(&error), error.to_string()))
         }
+        _ => Err((ErrorCode::NotController, "The broker is stopping.".to_string())),
+    }
+}
+
+/// All brokers, or one by its id: any of this host's, on which all cores keep to one configuration.
+async fn apply_to_brokers(
+    control_plane: &ControlPlane,
+    name: &str,
+    change: ConfigsChange,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let scope = if name.is_empty() {
+        BrokerScope::All
+    } else {
+        check_node(control_plane, name)?;
+        BrokerScope::Host
+    };
+    let refusal = |error: ControlError| (code_of(&error), error.to_string());
+    let image = control_plane.shard.image();
+    let current = &image.broker_overrides;
+    dynamic_configs::changed(current, scope, &change, &control_plane.config).map_err(refusal)?;
+    if validate_only {
+        return Ok(());
+    }
+    let request = ControlRequest::AlterBrokerConfigs { scope, change };
+    match control_plane.shard.control(request).await {
+        ControlReply::AlterBrokerConfigs(outcome) => outcome.map_err(refusal),
         _ => Err((ErrorCode::NotController, "The broker is stopping.".to_string())),
     }
 }
@@ -192,24 +225,4 @@ fn check_node(control_plane: &ControlPlane, name: &str) -> Result<(), Refusal> {
         return Err((ErrorCode::InvalidRequest, text));
     }
     Ok(())
-}
-
-/// A broker's settings come from its configuration; none can be changed while it runs.
-fn refuse_broker(
-    control_plane: &ControlPlane,
-    name: &str,
-    change: &ConfigsChange,
-) -> Result<(), Refusal> {
-    if !name.is_empty() {
-        check_node(control_plane, name)?;
-    }
-    let names: Vec<&str> = match change {
-        ConfigsChange::Replace(settings) => settings.keys().map(String::as_str).collect(),
-        ConfigsChange::Merge(changes) => changes.iter().map(|(name, _)| name.as_str()).collect(),
-    };
-    if names.is_empty() {
-        return Ok(());
-    }
-    let text = format!("Cannot update these configs dynamically: {}", names.join(", "));
-    Err((ErrorCode::InvalidRequest, text))
 }

@@ -1,5 +1,5 @@
-//! The broker's configuration under Kafka's names, for tools that ask a broker for it: a table, read-only.
-//! Pure.
+//! The broker's configuration under Kafka's names, for tools that ask a broker for it: a table. Some of it can be
+//! changed while the broker runs (`dynamic_configs`). Pure.
 
 use super::configs::Source;
 use crate::config::{Config, HostPort, LogConfig};
@@ -27,6 +27,7 @@ pub struct BrokerKey {
 }
 
 impl BrokerKey {
+    /// As it is configured.
     pub fn value(&self, config: &Config) -> Option<String> {
         (self.value)(config)
     }
@@ -232,6 +233,8 @@ broker_keys! {
         "The durability says when records are on stable storage.";
     "log.flush.interval.ms", Long, |_| None,
         "The durability says when records are on stable storage.";
+    "log.flush.scheduler.interval.ms", Long, |_| Some(i64::MAX.to_string()),
+        "The durability says when records are on stable storage.";
     "log.index.interval.bytes", Int, |c| Some(c.log.index_interval_bytes.to_string()),
         "Bytes of records between two entries of the offset index.";
     "log.index.size.max.bytes", Int, |c| Some(c.log.segment_index_bytes.to_string()),
@@ -271,7 +274,7 @@ broker_keys! {
     "log.segment.delete.delay.ms", Long, |c| Some(milliseconds(c.log.file_delete_delay_ms)),
         "No effect yet, files are deleted at once: how long those of deleted segments stay, renamed.";
     "max.connections", Int, |c| Some(c.connections_max.to_string()),
-        "Connections of one core.";
+        "Connections of one core; those that are there when it becomes less stay.";
     "max.incremental.fetch.session.cache.slots", Int, |c| Some(c.fetch_sessions_max.to_string()),
         "Incremental fetch sessions of one core.";
     "max.request.partition.size.limit", Int, |_| Some(DESCRIBED_PARTITIONS_MAX.to_string()),
@@ -306,6 +309,11 @@ broker_keys! {
         "There is one replica.";
 }
 
+/// The key of this name; `None` when brokers have no such key.
+pub fn broker_key(name: &str) -> Option<&'static BrokerKey> {
+    BROKER_KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &BROKER_KEYS[at])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +323,7 @@ mod tests {
         assert!(BROKER_KEYS.windows(2).all(|two| two[0].name < two[1].name));
         let config = Config::default();
         let value = |name: &str| {
-            let key = BROKER_KEYS.iter().find(|key| key.name == name).unwrap();
+            let key = broker_key(name).unwrap();
             assert_eq!(key.source(&config), Source::Default);
             key.value(&config)
         };

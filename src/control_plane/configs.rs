@@ -1,9 +1,11 @@
 //! A topic's settings under Kafka's names: one table with type, range, default and documentation of each,
 //! from which come validation, what DescribeConfigs shows, and the values that the log uses. Pure.
 //!
-//! Defaults are those of the broker's configuration. A key that Kafka has and that changes nothing here
-//! (because there is one replica, or because the feature comes later) is checked, kept and shown.
+//! Defaults are those of the broker, as it is configured or as they were set while it runs. A key that Kafka has
+//! and that changes nothing here (because there is one replica, or because the feature comes later) is checked,
+//! kept and shown.
 
+use super::dynamic_configs::BrokerSettings;
 use crate::config::{Config, DamagedPartitions, TimestampType};
 use crate::limits::{BATCH_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, INDEX_FILE_BYTES_MAX};
 use crate::log::LogConfig;
@@ -19,6 +21,10 @@ pub type Overrides = BTreeMap<String, String>;
 #[repr(i8)]
 pub enum Source {
     Topic = 1,
+    /// Set for one broker while it runs.
+    DynamicBroker = 2,
+    /// Set for all brokers while they run.
+    DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
     Logger = 6,
@@ -119,18 +125,21 @@ pub struct TopicKey {
 
 impl TopicKey {
     /// The broker's value, which holds for topics that set none.
-    pub fn default_value(&self, config: &Config) -> String {
-        (self.default)(config)
+    pub fn default_value(&self, broker: BrokerSettings<'_>) -> String {
+        let Some((value, _)) = self.broker_name.and_then(|name| broker.dynamic(name)) else {
+            return (self.default)(broker.config);
+        };
+        // Kafka's brokers take any negative number for this.
+        let is_never = self.name == "retention.ms" && value.starts_with('-');
+        if is_never { "-1".to_string() } else { value.to_string() }
     }
 
-    /// Kafka's own default of the times of retention and rolling is counted in hours, under other names.
-    pub fn broker_key_has_default(&self) -> bool {
-        !matches!(self.name, "retention.ms" | "segment.ms" | "segment.jitter.ms")
-    }
-
-    /// Whether the operator chose the broker's value, or nobody did.
-    pub fn default_source(&self, config: &Config) -> Source {
-        let is_chosen = self.default_value(config) != self.default_value(&Config::default());
+    /// Who chose the broker's value, or that nobody did.
+    pub fn default_source(&self, broker: BrokerSettings<'_>) -> Source {
+        if let Some((_, source)) = self.broker_name.and_then(|name| broker.dynamic(name)) {
+            return source;
+        }
+        let is_chosen = (self.default)(broker.config) != (self.default)(&Config::default());
         if is_chosen { Source::StaticBroker } else { Source::Default }
     }
 }
@@ -146,6 +155,14 @@ pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
 /// The message that Kafka answers INVALID_CONFIG with.
 pub fn check_topic_value(name: &str, value: &str) -> Result<String, String> {
     let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    check_value(name, key.kind, value)
+}
+
+/// Checks a value of a key of this type and gives it as it is kept.
+///
+/// # Errors
+/// What is wrong with it, as Kafka says it.
+pub(super) fn check_value(name: &str, kind: Kind, value: &str) -> Result<String, String> {
     let kept = value.trim();
     if kept.len() > CONFIG_VALUE_BYTES_MAX {
         return Err(format!(
@@ -154,22 +171,20 @@ pub fn check_topic_value(name: &str, value: &str) -> Result<String, String> {
             kept.len()
         ));
     }
-    key.kind
-        .check(kept)
-        .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
+    kind.check(kept).map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
 }
 
 /// Checks a topic's settings as a whole, after each was checked.
 ///
 /// # Errors
 /// The message that Kafka answers INVALID_CONFIG with.
-pub fn check_topic(overrides: &Overrides, config: &Config) -> Result<(), String> {
-    if value_of(overrides, config, "remote.storage.enable") == "true" {
+pub fn check_topic(overrides: &Overrides, broker: BrokerSettings<'_>) -> Result<(), String> {
+    if value_of(overrides, broker, "remote.storage.enable") == "true" {
         return Err("Tiered Storage functionality is disabled in the broker. Topic cannot be \
                     configured with remote log storage."
             .to_string());
     }
-    let number = |name: &str| value_of(overrides, config, name).parse::<i64>().unwrap_or(0);
+    let number = |name: &str| value_of(overrides, broker, name).parse::<i64>().unwrap_or(0);
     let (least, most) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"));
     if least > most {
         return Err(format!(
@@ -187,13 +202,13 @@ pub fn check_topic(overrides: &Overrides, config: &Config) -> Result<(), String>
 pub fn changed(
     current: &Overrides,
     change: &ConfigsChange,
-    config: &Config,
+    broker: BrokerSettings<'_>,
 ) -> Result<Overrides, String> {
     let overrides = merged(current, change, check_topic_value, |overrides, name| {
         let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-        Ok(key.kind.is_list().then(|| value_of(overrides, config, name)))
+        Ok(key.kind.is_list().then(|| value_of(overrides, broker, name)))
     })?;
-    check_topic(&overrides, config)?;
+    check_topic(&overrides, broker)?;
     Ok(overrides)
 }
 
@@ -233,34 +248,45 @@ pub(super) fn merged(
         let Some(held) = list(&overrides, name)? else {
             return Err(format!("Can't {verb} to key {name} because its type is not LIST."));
         };
-        let mut kept: Vec<&str> = elements(&held).collect();
-        if let ConfigOperation::Subtract(_) = operation {
-            let gone: HashSet<&str> = elements(value).collect();
-            kept.retain(|element| !gone.contains(element));
-        } else {
-            let mut there: HashSet<&str> = kept.iter().copied().collect();
-            kept.extend(elements(value).filter(|element| there.insert(element)));
-        }
-        let kept = check(name, &kept.join(","))?;
+        let kept = match operation {
+            ConfigOperation::Subtract(_) => subtracted(&held, value),
+            _ => appended(&held, value),
+        };
+        let kept = check(name, &kept)?;
         overrides.insert(name.clone(), kept);
     }
     Ok(overrides)
 }
 
+/// A list with more elements; those that it has already are not added.
+pub(super) fn appended(held: &str, more: &str) -> String {
+    let mut kept: Vec<&str> = elements(held).collect();
+    let mut there: HashSet<&str> = kept.iter().copied().collect();
+    kept.extend(elements(more).filter(|element| there.insert(element)));
+    kept.join(",")
+}
+
+/// A list without some elements.
+pub(super) fn subtracted(held: &str, less: &str) -> String {
+    let gone: HashSet<&str> = elements(less).collect();
+    let kept: Vec<&str> = elements(held).filter(|element| !gone.contains(element)).collect();
+    kept.join(",")
+}
+
 /// A key's value for a topic.
-pub fn value_of(overrides: &Overrides, config: &Config, name: &str) -> String {
+pub fn value_of(overrides: &Overrides, broker: BrokerSettings<'_>, name: &str) -> String {
     match overrides.get(name) {
         Some(value) => value.clone(),
-        None => topic_key(name).map(|key| key.default_value(config)).unwrap_or_default(),
+        None => topic_key(name).map(|key| key.default_value(broker)).unwrap_or_default(),
     }
 }
 
 /// What the log does with a topic's settings. A value that cannot be read, kept by a broker of another
 /// version, counts as not set.
-pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
+pub fn log_config(overrides: &Overrides, broker: BrokerSettings<'_>) -> LogConfig {
     let text = |name: &str| {
         let kept = overrides.get(name).filter(|value| check_topic_value(name, value).is_ok());
-        kept.cloned().unwrap_or_else(|| value_of(&Overrides::new(), config, name))
+        kept.cloned().unwrap_or_else(|| value_of(&Overrides::new(), broker, name))
     };
     let number = |name: &str| text(name).parse::<i64>().expect("checked above");
     let positive = |name: &str| u64::try_from(number(name).max(1)).expect("positive");
@@ -276,7 +302,7 @@ pub fn log_config(overrides: &Overrides, config: &Config) -> LogConfig {
         timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
         timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
         serves_damaged: text(DAMAGED_PARTITIONS) == DamagedPartitions::ServeReadable.name(),
-        durability: text(DURABILITY).parse().unwrap_or(config.durability),
+        durability: text(DURABILITY).parse().unwrap_or(broker.config.durability),
         deletes: elements(&text("cleanup.policy")).any(|policy| policy == "delete"),
         compacted: elements(&text("cleanup.policy")).any(|policy| policy == "compact"),
     }
@@ -420,16 +446,19 @@ mod tests {
         let config = Config::default();
         assert!(TOPIC_KEYS.windows(2).all(|two| two[0].name < two[1].name));
         for key in TOPIC_KEYS {
-            let value = key.default_value(&config);
+            let value = key.default_value(BrokerSettings::fixed(&config));
             assert_eq!(check_topic_value(key.name, &value), Ok(value), "{}", key.name);
-            assert_eq!(key.default_source(&config), Source::Default, "{}", key.name);
+            let source = key.default_source(BrokerSettings::fixed(&config));
+            assert_eq!(source, Source::Default, "{}", key.name);
         }
-        assert_eq!(check_topic(&Overrides::new(), &config), Ok(()));
+        assert_eq!(check_topic(&Overrides::new(), BrokerSettings::fixed(&config)), Ok(()));
     }
 
     #[test]
     fn the_defaults_are_those_of_the_log() {
-        assert_eq!(log_config(&Overrides::new(), &Config::default()), LogConfig::default());
+        let config = Config::default();
+        let log = log_config(&Overrides::new(), BrokerSettings::fixed(&config));
+        assert_eq!(log, LogConfig::default());
     }
 
     #[test]
@@ -446,7 +475,8 @@ mod tests {
             ("segment.ms", "5"),
             ("flush.ms", "not a number, kept by another version"),
         ]);
-        let log = log_config(&set, &Config::default());
+        let config = Config::default();
+        let log = log_config(&set, BrokerSettings::fixed(&config));
         assert!(log.compacted && log.log_append_time);
         assert_eq!(log.durability, Durability::Write);
         assert_eq!((log.index_interval_bytes, log.message_bytes_max), (1, 10_000));
@@ -496,7 +526,8 @@ mod tests {
         let config = Config::default();
         let current = overrides(&[("retention.ms", "5")]);
         let merged = |name: &str, operation: ConfigOperation| {
-            changed(&current, &ConfigsChange::Merge(vec![(name.to_string(), operation)]), &config)
+            let change = ConfigsChange::Merge(vec![(name.to_string(), operation)]);
+            changed(&current, &change, BrokerSettings::fixed(&config))
         };
         let append = merged("cleanup.policy", ConfigOperation::Append("compact".into())).unwrap();
         assert_eq!(append["cleanup.policy"], "delete,compact");
@@ -509,7 +540,7 @@ mod tests {
         let text = "Can't APPEND to key retention.ms because its type is not LIST.";
         assert_eq!(refused, Err(text.to_string()));
         let replaced = ConfigsChange::Replace(overrides(&[("segment.ms", "9")]));
-        let replaced = changed(&current, &replaced, &config);
+        let replaced = changed(&current, &replaced, BrokerSettings::fixed(&config));
         assert_eq!(replaced, Ok(overrides(&[("segment.ms", "9")])));
     }
 
@@ -522,7 +553,7 @@ mod tests {
         };
         let set = |value: String| {
             let set = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Set(value))]);
-            changed(&Overrides::new(), &set, &config)
+            changed(&Overrides::new(), &set, BrokerSettings::fixed(&config))
         };
         let longest = format!("{}{}", list(0, 3276), "1234567");
         assert_eq!(longest.len(), CONFIG_VALUE_BYTES_MAX);
@@ -532,16 +563,17 @@ mod tests {
                    32768 bytes where 32767 are allowed";
         assert_eq!(set(format!("{longest}8")), Err(why.to_string()));
         let replace = ConfigsChange::Replace([(name.clone(), format!("{longest}8"))].into());
-        assert_eq!(changed(&Overrides::new(), &replace, &config), Err(why.to_string()));
+        let replaced = changed(&Overrides::new(), &replace, BrokerSettings::fixed(&config));
+        assert_eq!(replaced, Err(why.to_string()));
         let append = |value: String| {
             let append = ConfigsChange::Merge(vec![(name.clone(), ConfigOperation::Append(value))]);
-            changed(&current, &append, &config)
+            changed(&current, &append, BrokerSettings::fixed(&config))
         };
         assert!(append("1".into()).unwrap_err().contains("32769 bytes"));
         assert_eq!(append(longest.clone()), Ok(current.clone()), "there already");
         let subtract = ConfigOperation::Subtract(list(1, 3276));
         let subtract = ConfigsChange::Merge(vec![(name.clone(), subtract)]);
-        let left = changed(&current, &subtract, &config).unwrap();
+        let left = changed(&current, &subtract, BrokerSettings::fixed(&config)).unwrap();
         assert_eq!(left[&name], "000000000,1234567");
     }
 
@@ -549,9 +581,10 @@ mod tests {
     fn settings_that_contradict_each_other_are_refused() {
         let config = Config::default();
         let lags = overrides(&[("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "8")]);
-        assert!(check_topic(&lags, &config).unwrap_err().contains("(9) > max"));
+        let broker = BrokerSettings::fixed(&config);
+        assert!(check_topic(&lags, broker).unwrap_err().contains("(9) > max"));
         let remote = overrides(&[("remote.storage.enable", "true")]);
-        assert!(check_topic(&remote, &config).is_err());
+        assert!(check_topic(&remote, broker).is_err());
     }
 
     #[test]
@@ -559,7 +592,8 @@ mod tests {
         let mut config = Config::default();
         config.log.retention_ms = None;
         let key = topic_key("retention.ms").unwrap();
-        assert_eq!(key.default_value(&config), "-1");
-        assert_eq!(key.default_source(&config), Source::StaticBroker);
+        let broker = BrokerSettings::fixed(&config);
+        assert_eq!(key.default_value(broker), "-1");
+        assert_eq!(key.default_source(broker), Source::StaticBroker);
     }
 }

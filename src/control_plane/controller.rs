@@ -10,6 +10,7 @@ mod queue;
 use super::adopt;
 use super::configs;
 use super::create_partitions::wrong_assignments;
+use super::dynamic_configs::{self, BrokerSettings};
 use super::group_configs;
 use super::metadata_log::{MetadataLog, MetadataLogError, random_id};
 use super::record::Record;
@@ -26,7 +27,7 @@ use crate::shard::control::{
     ConfigsChange, ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard,
     NewTopic, PRODUCER_ID_BLOCK,
 };
-use crate::shard::image::PartitionPlace;
+use crate::shard::image::{BrokerScope, PartitionPlace};
 use crate::shard::placement;
 use crate::shard::quota_table::{QuotaEntity, QuotaKind};
 use crate::shard::request::{PartitionKey, ShardRequest};
@@ -305,6 +306,7 @@ impl Worker {
 
     /// Shows the state to all shards; when it returns, all have taken it up.
     async fn install(&mut self) {
+        self.state.settle(&self.config);
         self.version += 1;
         let mut image = self.state.image(self.version);
         Arc::make_mut(&mut image).withheld = self.withheld.clone();
@@ -342,6 +344,9 @@ impl Worker {
             }
             ControlRequest::AlterGroupConfigs { group, change: wanted } => {
                 ControlReply::AlterGroupConfigs(self.alter_group_configs(group, wanted, change))
+            }
+            ControlRequest::AlterBrokerConfigs { scope, change: wanted } => {
+                ControlReply::AlterBrokerConfigs(self.alter_broker_configs(*scope, wanted, change))
             }
             ControlRequest::AlterQuotas { entity, changes } => {
                 ControlReply::AlterQuotas(self.alter_quotas(entity, changes, change))
@@ -454,6 +459,11 @@ impl Worker {
         Ok(())
     }
 
+    /// What holds for topics and groups that set nothing.
+    fn broker(&self) -> BrokerSettings<'_> {
+        BrokerSettings { config: &self.config, overrides: self.state.broker_overrides() }
+    }
+
     fn alter_configs(
         &mut self,
         id: TopicId,
@@ -461,7 +471,7 @@ impl Worker {
         change: &mut Change,
     ) -> Result<(), ControlError> {
         let topic = self.state.topic_by_id(id).ok_or(ControlError::UnknownTopic)?;
-        let overrides = configs::changed(&topic.overrides, wanted, &self.config)
+        let overrides = configs::changed(&topic.overrides, wanted, self.broker())
             .map_err(ControlError::InvalidConfig)?;
         if overrides != topic.overrides {
             self.take_up(Record::Set { id, overrides }, true, change);
@@ -477,7 +487,7 @@ impl Worker {
     ) -> Result<(), ControlError> {
         let known = self.state.group_overrides();
         let current = known.get(group).cloned().unwrap_or_default();
-        let overrides = group_configs::changed(&current, wanted, &self.config)
+        let overrides = group_configs::changed(&current, wanted, self.broker())
             .map_err(ControlError::InvalidConfig)?;
         if current.is_empty() && !overrides.is_empty() && known.len() >= CONFIGURED_GROUPS_MAX {
             return Err(ControlError::TooMany(format!(
@@ -486,6 +496,21 @@ impl Worker {
         }
         if overrides != current {
             self.take_up(Record::Group { group: group.to_string(), overrides }, true, change);
+        }
+        Ok(())
+    }
+
+    fn alter_broker_configs(
+        &mut self,
+        scope: BrokerScope,
+        wanted: &ConfigsChange,
+        change: &mut Change,
+    ) -> Result<(), ControlError> {
+        let current = self.state.broker_overrides();
+        let overrides = dynamic_configs::changed(current, scope, wanted, &self.config)?;
+        if overrides != *current.of(scope) {
+            let node_id = (scope == BrokerScope::Host).then_some(self.state.node_id);
+            self.take_up(Record::Brokers { node_id, overrides }, true, change);
         }
         Ok(())
     }
@@ -598,6 +623,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::CreatePartitions { .. } => ControlReply::CreatePartitions(Err(error)),
         ControlRequest::AlterConfigs { .. } => ControlReply::AlterConfigs(Err(error)),
         ControlRequest::AlterGroupConfigs { .. } => ControlReply::AlterGroupConfigs(Err(error)),
+        ControlRequest::AlterBrokerConfigs { .. } => ControlReply::AlterBrokerConfigs(Err(error)),
         ControlRequest::AlterQuotas { .. } => ControlReply::AlterQuotas(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),

@@ -112,6 +112,7 @@ pub fn code_of(error: &ControlError) -> ErrorCode {
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
         ControlError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::InvalidRequest(_) => ErrorCode::InvalidRequest,
         ControlError::TooMany(_) => ErrorCode::PolicyViolation,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
@@ -174,7 +175,8 @@ fn check_configs(
         let value = configs::check_topic_value(name, value).map_err(invalid)?;
         overrides.insert(name.to_string(), value);
     }
-    configs::check_topic(&overrides, &control_plane.config).map_err(invalid)?;
+    let image = control_plane.shard.image();
+    configs::check_topic(&overrides, control_plane.broker(&image)).map_err(invalid)?;
     Ok(overrides)
 }
 
@@ -292,13 +294,12 @@ fn described(
     topic: &NewTopic,
     id: Option<TopicId>,
 ) -> CreatableTopicResult {
+    let image = control_plane.shard.image();
+    let broker = control_plane.broker(&image);
     let configs = configs::TOPIC_KEYS.iter().map(|key| {
         let (value, source) = match topic.overrides.get(key.name) {
             Some(value) => (value.clone(), Source::Topic),
-            None => {
-                let config = &control_plane.config;
-                (key.default_value(config), key.default_source(config))
-            }
+            None => (key.default_value(broker), key.default_source(broker)),
         };
         CreatableTopicConfigs {
             name: Str::from_static(key.name),

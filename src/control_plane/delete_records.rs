@@ -68,8 +68,8 @@ async fn raise(
     if topic_name::is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
-    let policy =
-        configs::value_of(&located.topic.overrides, &control_plane.config, "cleanup.policy");
+    let broker = control_plane.broker(image);
+    let policy = configs::value_of(&located.topic.overrides, broker, "cleanup.policy");
     if !configs::elements(&policy).any(|policy| policy == "delete") {
         return Err(ErrorCode::PolicyViolation);
     }

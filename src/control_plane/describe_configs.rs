@@ -1,13 +1,15 @@
-//! DescribeConfigs: what is set for a topic or a broker, by whom, and what that means.
+//! DescribeConfigs: what is set for a topic, a group or a broker, by whom, and what that means.
 
-use super::broker_configs::{BROKER_KEYS, BrokerKey};
-use super::configs::{Overrides, Source, TOPIC_KEYS, TopicKey};
+use super::broker_configs::broker_key;
+use super::configs::{Kind, Overrides, Source, TOPIC_KEYS, TopicKey};
 use super::create_topics::Refusal;
+use super::dynamic_configs::{self, BrokerSettings};
 use super::group_configs::{GROUP_KEYS, GroupKey};
 use super::{ControlPlane, resource, topic_name};
 use crate::config::Config;
 use crate::limits::DESCRIBED_CONFIGS_BYTES_MAX;
 use crate::runtime;
+use crate::shard::image::BrokerScope;
 use crate::wire::api::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -75,28 +77,33 @@ fn describe(
     let name = asked.resource_name.as_str();
     let keys = asked.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
     let is_asked = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| *key == name));
-    let config = &control_plane.config;
+    let image = control_plane.shard.image();
+    let broker = control_plane.broker(&image);
     match asked.resource_type {
         resource::TOPIC => {
             topic_name::check(name).map_err(|text| (ErrorCode::InvalidTopicException, text))?;
-            let image = control_plane.shard.image();
             let unknown = || (ErrorCode::UnknownTopicOrPartition, String::new());
             let topic = image.topic(name).ok_or_else(unknown)?;
             let keys = TOPIC_KEYS.iter().filter(|key| is_asked(key.name));
-            Ok(keys.map(|key| describe_topic_key(key, &topic.overrides, config, wanted)).collect())
+            Ok(keys.map(|key| describe_topic_key(key, &topic.overrides, broker, wanted)).collect())
         }
         resource::BROKER => {
-            // The empty name asks for what is set for all brokers while they run: nothing is.
+            // The empty name asks for what is set for all brokers while they run, and for nothing else.
             let is_one = check_broker(control_plane, name)?;
-            let keys = BROKER_KEYS.iter().filter(|key| is_one && is_asked(key.name));
-            Ok(keys.map(|key| describe_broker_key(key, config, wanted)).collect())
+            let names = match is_one {
+                true => broker.names(),
+                false => broker.names_set_for(BrokerScope::All),
+            };
+            let names = names.into_iter().filter(|name| is_asked(name));
+            Ok(names.map(|name| describe_broker_key(name, broker, is_one, wanted)).collect())
         }
         resource::BROKER_LOGGER => {
             if !check_broker(control_plane, name)? {
                 let text = "Broker id must not be empty".to_string();
                 return Err((ErrorCode::InvalidRequest, text));
             }
-            let root = is_asked(resource::ROOT_LOGGER).then(|| describe_root_logger(config));
+            let is_asked = is_asked(resource::ROOT_LOGGER);
+            let root = is_asked.then(|| describe_root_logger(&control_plane.config));
             Ok(root.into_iter().collect())
         }
         resource::CLIENT_METRICS if name.is_empty() => {
@@ -111,10 +118,9 @@ fn describe(
             Ok(keys.map(|key| describe_client_metrics_key(key, wanted)).collect())
         }
         resource::GROUP => {
-            let image = control_plane.shard.image();
             let overrides = image.group_overrides.get(name);
             let keys = GROUP_KEYS.iter().filter(|key| is_asked(key.name));
-            Ok(keys.map(|key| describe_group_key(key, overrides, config, wanted)).collect())
+            Ok(keys.map(|key| describe_group_key(key, overrides, broker, wanted)).collect())
         }
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
@@ -170,16 +176,30 @@ fn check_broker(control_plane: &ControlPlane, name: &str) -> Result<bool, Refusa
     Ok(true)
 }
 
+/// One of the places that give a value (KIP-226).
+fn synonym((name, value, source): (&str, String, Source)) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym {
+        name: Str::from(name),
+        value: Some(value.into()),
+        source: source as i8,
+    }
+}
+
 fn describe_topic_key(
     key: &TopicKey,
     overrides: &Overrides,
-    config: &Config,
+    broker: BrokerSettings<'_>,
     wanted: Wanted,
 ) -> DescribeConfigsResourceResult {
     let own = overrides.get(key.name);
-    let source = if own.is_some() { Source::Topic } else { key.default_source(config) };
-    let value = own.cloned().unwrap_or_else(|| key.default_value(config));
-    let synonyms = if wanted.synonyms { synonyms(key, own, config) } else { Vec::new() };
+    let source = if own.is_some() { Source::Topic } else { key.default_source(broker) };
+    let mut synonyms = Vec::new();
+    if wanted.synonyms {
+        synonyms.extend(own.map(|value| synonym((key.name, value.clone(), Source::Topic))));
+        let given = key.broker_name.map(|name| broker.given(name));
+        synonyms.extend(given.into_iter().flatten().map(synonym));
+    }
+    let value = own.cloned().unwrap_or_else(|| key.default_value(broker));
     DescribeConfigsResourceResult {
         name: Str::from_static(key.name),
         value: Some(value.into()),
@@ -195,32 +215,26 @@ fn describe_topic_key(
 fn describe_group_key(
     key: &GroupKey,
     overrides: Option<&Overrides>,
-    config: &Config,
+    broker: BrokerSettings<'_>,
     wanted: Wanted,
 ) -> DescribeConfigsResourceResult {
     let own = overrides.and_then(|overrides| overrides.get(key.name));
-    let default_source = key.default_source(config);
-    let synonym = |name: &'static str, value: String, source: Source| DescribeConfigsSynonym {
-        name: Str::from_static(name),
-        value: Some(value.into()),
-        source: source as i8,
-    };
+    let source = if own.is_some() { Source::Group } else { key.default_source(broker) };
     let mut synonyms = Vec::new();
     if wanted.synonyms {
-        synonyms.extend(own.map(|value| synonym(key.name, value.clone(), Source::Group)));
-        let name = key.broker_name.unwrap_or(key.name);
-        if default_source == Source::StaticBroker {
-            synonyms.push(synonym(name, key.default_value(config), Source::StaticBroker));
-        }
-        let value = key.default_value(&Config::default());
-        synonyms.push(synonym(name, value, Source::Default));
+        synonyms.extend(own.map(|value| synonym((key.name, value.clone(), Source::Group))));
+        let given = match key.broker_name {
+            Some(name) => broker.given(name),
+            None => vec![(key.name, key.default_value(broker), Source::Default)],
+        };
+        synonyms.extend(given.into_iter().map(synonym));
     }
-    let value = own.cloned().unwrap_or_else(|| key.default_value(config));
+    let value = own.cloned().unwrap_or_else(|| key.default_value(broker));
     DescribeConfigsResourceResult {
         name: Str::from_static(key.name),
         value: Some(value.into()),
         is_default: own.is_none(),
-        config_source: if own.is_some() { Source::Group } else { default_source } as i8,
+        config_source: source as i8,
         synonyms,
         config_type: key.kind.number(),
         documentation: wanted.documentation.then(|| Str::from_static(key.doc)),
@@ -228,48 +242,40 @@ fn describe_group_key(
     }
 }
 
-/// All places that give the value, the one that holds first (KIP-226).
-fn synonyms(key: &TopicKey, own: Option<&String>, config: &Config) -> Vec<DescribeConfigsSynonym> {
-    let synonym = |name: &'static str, value: String, source: Source| DescribeConfigsSynonym {
-        name: Str::from_static(name),
-        value: Some(value.into()),
-        source: source as i8,
-    };
-    let mut synonyms = Vec::new();
-    synonyms.extend(own.map(|value| synonym(key.name, value.clone(), Source::Topic)));
-    if let Some(name) = key.broker_name {
-        if key.default_source(config) == Source::StaticBroker {
-            synonyms.push(synonym(name, key.default_value(config), Source::StaticBroker));
-        }
-        if key.broker_key_has_default() {
-            let value = key.default_value(&Config::default());
-            synonyms.push(synonym(name, value, Source::Default));
-        }
-    }
-    synonyms
-}
-
+/// What holds for one broker, or else what is set for all. The value of what nobody knows may be a secret, as with
+/// Kafka.
 fn describe_broker_key(
-    key: &BrokerKey,
-    config: &Config,
+    name: &str,
+    broker: BrokerSettings<'_>,
+    is_one: bool,
     wanted: Wanted,
 ) -> DescribeConfigsResourceResult {
-    let source = key.source(config);
-    let value = key.value(config).map(Str::from);
-    let synonym = DescribeConfigsSynonym {
-        name: Str::from_static(key.name),
-        value: value.clone(),
-        source: source as i8,
+    let (key, kind) = (broker_key(name), dynamic_configs::kind_of(name));
+    let mut given = broker.given(name);
+    given.retain(|(_, _, source)| is_one || *source == Source::DynamicDefaultBroker);
+    let source = given.first().map_or(Source::Default, |(_, _, source)| *source);
+    let is_sensitive = key.is_none() && kind.is_none();
+    let value = match given.first() {
+        _ if is_one => broker.value(name),
+        first => first.map(|(_, value, _)| value.clone()),
     };
+    let mut synonyms: Vec<DescribeConfigsSynonym> = Vec::new();
+    if wanted.synonyms {
+        synonyms.extend(given.into_iter().map(synonym));
+    }
+    if is_sensitive {
+        synonyms.iter_mut().for_each(|synonym| synonym.value = None);
+    }
+    let of_kind = kind.map_or(0, Kind::number);
     DescribeConfigsResourceResult {
-        name: Str::from_static(key.name),
-        value,
-        read_only: true,
+        name: Str::from(name),
+        value: value.filter(|_| !is_sensitive).map(Str::from),
+        read_only: kind.is_none(),
         is_default: source == Source::Default,
         config_source: source as i8,
-        synonyms: if wanted.synonyms { vec![synonym] } else { Vec::new() },
-        config_type: key.kind as i8,
-        documentation: wanted.documentation.then(|| Str::from_static(key.doc)),
-        ..DescribeConfigsResourceResult::default()
+        is_sensitive,
+        synonyms,
+        config_type: key.map_or(of_kind, |key| key.kind as i8),
+        documentation: key.filter(|_| wanted.documentation).map(|key| Str::from_static(key.doc)),
     }
 }

@@ -6,6 +6,7 @@
 //! groups is checked, kept and shown, as there are no such groups.
 
 use super::configs::{self, Kind, Overrides, Source};
+use super::dynamic_configs::{self, BrokerSettings};
 use crate::config::Config;
 use crate::limits::CONFIG_VALUE_BYTES_MAX;
 use crate::shard::control::ConfigsChange;
@@ -37,13 +38,17 @@ pub struct GroupKey {
 
 impl GroupKey {
     /// What holds for groups that set none.
-    pub fn default_value(&self, config: &Config) -> String {
-        (self.default)(config)
+    pub fn default_value(&self, broker: BrokerSettings<'_>) -> String {
+        let set = self.broker_name.and_then(|name| broker.dynamic(name));
+        set.map_or_else(|| (self.default)(broker.config), |(value, _)| value.to_string())
     }
 
-    /// Whether the operator chose the broker's value, or nobody did.
-    pub fn default_source(&self, config: &Config) -> Source {
-        let is_chosen = self.default_value(config) != self.default_value(&Config::default());
+    /// Who chose the broker's value, or that nobody did.
+    pub fn default_source(&self, broker: BrokerSettings<'_>) -> Source {
+        if let Some((_, source)) = self.broker_name.and_then(|name| broker.dynamic(name)) {
+            return source;
+        }
+        let is_chosen = (self.default)(broker.config) != (self.default)(&Config::default());
         if is_chosen { Source::StaticBroker } else { Source::Default }
     }
 
@@ -192,16 +197,39 @@ fn is_reset_by_duration(value: &str) -> bool {
     }
 }
 
+/// What is set for brokers while they run, against what they allow groups.
+///
+/// # Errors
+/// What Kafka says.
+pub fn check_broker_defaults(broker: BrokerSettings<'_>) -> Result<(), String> {
+    for key in GROUP_KEYS {
+        let Some(name) = key.broker_name else { continue };
+        let set = dynamic_configs::number_of(broker.overrides, name);
+        let (Some(value), Some((least, most))) = (set, (key.bounds)(broker.config)) else {
+            continue;
+        };
+        if value < least {
+            let bound = key.bound_name("min");
+            return Err(format!("{name} must be greater than or equal to {bound}"));
+        }
+        if value > most {
+            let bound = key.bound_name("max");
+            return Err(format!("{name} must be less than or equal to {bound}"));
+        }
+    }
+    Ok(())
+}
+
 /// All that a group has set, against what the broker allows.
-fn check_bounds(overrides: &Overrides, config: &Config) -> Result<(), String> {
+fn check_bounds(overrides: &Overrides, broker: BrokerSettings<'_>) -> Result<(), String> {
     let number = |name: &str| -> Result<i64, String> {
-        let default = || group_key(name).map(|key| key.default_value(config));
+        let default = || group_key(name).map(|key| key.default_value(broker));
         let text = overrides.get(name).cloned().map_or_else(default, Ok)?;
         text.parse().map_err(|_| format!("Invalid value {text} for configuration {name}"))
     };
     for name in overrides.keys() {
         let key = group_key(name)?;
-        let Some((least, most)) = (key.bounds)(config) else { continue };
+        let Some((least, most)) = (key.bounds)(broker.config) else { continue };
         let value = number(name)?;
         if value < least {
             let bound = key.bound_name("min");
@@ -227,12 +255,12 @@ fn check_bounds(overrides: &Overrides, config: &Config) -> Result<(), String> {
 pub fn changed(
     current: &Overrides,
     change: &ConfigsChange,
-    config: &Config,
+    broker: BrokerSettings<'_>,
 ) -> Result<Overrides, String> {
     // No key of a group is a list.
     let no_list = |_: &Overrides, name: &str| group_key(name).map(|_| None);
     let overrides = configs::merged(current, change, check, no_list)?;
-    check_bounds(&overrides, config)?;
+    check_bounds(&overrides, broker)?;
     Ok(overrides)
 }
 
@@ -246,7 +274,7 @@ mod tests {
             (name.to_string(), ConfigOperation::Set(value.to_string()))
         };
         let change = ConfigsChange::Merge(settings.iter().map(set).collect());
-        changed(&Overrides::new(), &change, config)
+        changed(&Overrides::new(), &change, BrokerSettings::fixed(config))
     }
 
     fn set(name: &str, value: &str) -> Result<Overrides, String> {
@@ -258,9 +286,10 @@ mod tests {
         assert!(GROUP_KEYS.is_sorted_by_key(|key| key.name));
         let config = Config::default();
         for key in GROUP_KEYS {
-            let value = key.default_value(&config);
+            let value = key.default_value(BrokerSettings::fixed(&config));
             assert_eq!(set(key.name, &value).unwrap()[key.name], value, "{}", key.name);
-            assert_eq!(key.default_source(&config), Source::Default, "{}", key.name);
+            let source = key.default_source(BrokerSettings::fixed(&config));
+            assert_eq!(source, Source::Default, "{}", key.name);
         }
     }
 
@@ -273,7 +302,8 @@ mod tests {
         let config = Config::default();
         for key in GROUP_KEYS {
             if let Some(name) = key.broker_name {
-                assert_eq!(shown(name), Some(key.default_value(&config)), "{name}");
+                let value = key.default_value(BrokerSettings::fixed(&config));
+                assert_eq!(shown(name), Some(value), "{name}");
             }
             if let Some((least, most)) = (key.bounds)(&config) {
                 if key.name != "streams.num.standby.replicas" {
@@ -348,7 +378,10 @@ mod tests {
         config.groups.consumer_session_timeout_ms_max = Duration::from_secs(45);
         let operation = |operation| (SESSION_TIMEOUT.to_string(), operation);
         let beat = (HEARTBEAT_INTERVAL.to_string(), ConfigOperation::Set("6000".into()));
-        let merged = |operations| changed(&current, &ConfigsChange::Merge(operations), &config);
+        let merged = |operations| {
+            let change = ConfigsChange::Merge(operations);
+            changed(&current, &change, BrokerSettings::fixed(&config))
+        };
         assert!(merged(vec![beat.clone()]).is_err());
         assert!(merged(vec![beat, operation(ConfigOperation::Delete)]).is_ok());
     }
@@ -359,14 +392,14 @@ mod tests {
         let config = Config::default();
         let merged = |operation| {
             let operation = (SESSION_TIMEOUT.to_string(), operation);
-            changed(&current, &ConfigsChange::Merge(vec![operation]), &config)
+            let change = ConfigsChange::Merge(vec![operation]);
+            changed(&current, &change, BrokerSettings::fixed(&config))
         };
         assert_eq!(merged(ConfigOperation::Delete), Ok(Overrides::new()));
         assert!(merged(ConfigOperation::Append("1".into())).is_err());
-        assert_eq!(
-            changed(&current, &ConfigsChange::Replace(Overrides::new()), &config),
-            Ok(Overrides::new())
-        );
+        let nothing = ConfigsChange::Replace(Overrides::new());
+        let replaced = changed(&current, &nothing, BrokerSettings::fixed(&config));
+        assert_eq!(replaced, Ok(Overrides::new()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (KIP-339): sets, deletes, appends to or subtracts from some settings of a topic.
+//! IncrementalAlterConfigs (KIP-339): sets, deletes, appends to or subtracts from some settings of a topic, a group or
+//! brokers.
 
 use super::alter_configs::{apply, check_names, null_value};
 use super::create_topics::Refusal;
@@ -42,12 +43,16 @@ async fn alter(
 ) -> Result<(), Refusal> {
     let names: Vec<&Str> = asked.configs.iter().map(|config| &config.name).collect();
     check_names(&names)?;
-    let changes = asked.configs.iter().map(operation).collect::<Result<_, _>>()?;
+    let changes = asked.configs.iter().map(|config| operation(asked.resource_type, config));
+    let changes = changes.collect::<Result<_, _>>()?;
     let change = ConfigsChange::Merge(changes);
     apply(control_plane, asked.resource_type, &asked.resource_name, change, validate_only).await
 }
 
-fn operation(config: &AlterableConfig) -> Result<(String, ConfigOperation), Refusal> {
+fn operation(
+    resource_type: i8,
+    config: &AlterableConfig,
+) -> Result<(String, ConfigOperation), Refusal> {
     let value = || {
         let value = config.value.as_ref().map(Str::to_string);
         value.ok_or_else(|| null_value(&config.name))
@@ -57,6 +62,9 @@ fn operation(config: &AlterableConfig) -> Result<(String, ConfigOperation), Refu
         1 => ConfigOperation::Delete,
         2 => ConfigOperation::Append(value()?),
         3 => ConfigOperation::Subtract(value()?),
+        other if resource_type == resource::BROKER => {
+            return Err((ErrorCode::InvalidRequest, format!("Unknown operations type {other}")));
+        }
         other => return Err((ErrorCode::UnknownServerError, format!("no operation {other}"))),
     };
     Ok((config.name.to_string(), operation))

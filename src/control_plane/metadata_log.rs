@@ -510,6 +510,7 @@ fn fold(path: &Path, bytes: &Bytes, config: &Config) -> Result<Folded, MetadataL
         folded.end += FRAME_HEADER_BYTES + payload.len();
         folded.next_sequence += 1;
     }
+    folded.state.settle(config);
     let damaged = |reason: String| {
         let (path, position) = (path.display().to_string(), folded.end as u64);
         Err(MetadataLogError::Damaged { path, position, reason })

@@ -7,6 +7,7 @@
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
 //! - `examine`: the facts of a data directory that no broker uses
 //! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
+//! - `dynamic_configs`: what may be set for brokers while they run; `kafka_names`: what Kafka has beside that
 //! - `administration`: what tools ask a cluster beside topics and their settings; `group_configs`: what may be
 //!   set for a group
 //! - `groups`: consumer groups and their offsets
@@ -27,6 +28,7 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
 mod describe_topic_partitions;
+mod dynamic_configs;
 pub mod endpoints;
 pub mod examine;
 mod group_configs;
@@ -35,6 +37,7 @@ pub mod groups;
 pub mod harness;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod kafka_names;
 mod list_offsets;
 mod metadata;
 pub mod metadata_log;
@@ -49,12 +52,14 @@ pub mod topic_name;
 pub use controller::{Controller, StartError};
 pub use endpoints::{Broker, Endpoints};
 
+use dynamic_configs::BrokerSettings;
 use groups::{Caller, CoordinatorsHere};
 
 use crate::config::Config;
 use crate::limits::CONTROL_REQUEST_BYTES_MAX;
 use crate::shard::Shard;
 use crate::shard::coordinators::Coordinators;
+use crate::shard::image::MetadataImage;
 use crate::shard::quotas::Meter;
 use crate::wire::{
     ApiKey, Decoder, Encoder, Fault, Request, RequestHeader, Throttled, WireError, encode_response,
@@ -99,6 +104,11 @@ impl ControlPlane {
         // The facts may have been there before.
         coordinators.installed();
         plane
+    }
+
+    /// What holds for topics and groups that set nothing, by an image.
+    fn broker<'a>(&'a self, image: &'a MetadataImage) -> BrokerSettings<'a> {
+        BrokerSettings { config: &self.config, overrides: &image.broker_overrides }
     }
 
     /// The broker stops: groups are served no more, and those who wait for one are told so.

@@ -13,11 +13,13 @@
 //! Ids       9 | next producer id varlong
 //! Quota    16 | entity | quotas                                   all of them; none: the entity is forgotten
 //! Group    17 | group string | settings                           all of them; none: the group is forgotten
+//! Brokers  18 | whose uvarint | settings                          all of them
 //!
 //! places    count uvarint | count * (shard uvarint | leader epoch uvarint | log start varlong)
 //! entity    user name | client name
 //! name      0 none | 1 default | 2, string
 //! quotas    4 * (0 not set | 1, number f64)                       in the order of QuotaKind::ALL
+//! whose     0 of all brokers | node id + 1, of those of one host
 //! settings  count uvarint | count * (name string | value string)
 //! string    length + 1 uvarint | UTF-8, as on the wire
 //! ```
@@ -74,6 +76,11 @@ pub enum Record {
     },
     Group {
         group: String,
+        overrides: Overrides,
+    },
+    Brokers {
+        /// None: of all.
+        node_id: Option<u32>,
         overrides: Overrides,
     },
 }
@@ -141,6 +148,11 @@ impl Record {
                 write_string(e, group);
                 write_overrides(e, overrides);
             }
+            Record::Brokers { node_id, overrides } => {
+                e.write_i8(18);
+                e.write_uvarint(node_id.map_or(0, |id| id + 1));
+                write_overrides(e, overrides);
+            }
         }
     }
 
@@ -170,6 +182,10 @@ impl Record {
             9 => Ok(Record::Ids(d.read_varlong()?)),
             16 => Ok(Record::Quota { entity: read_entity(d)?, values: read_quotas(d)? }),
             17 => Ok(Record::Group { group: read_string(d)?, overrides: read_overrides(d)? }),
+            18 => {
+                let node_id = d.read_uvarint()?.checked_sub(1);
+                Ok(Record::Brokers { node_id, overrides: read_overrides(d)? })
+            }
             kind => Err(RecordError::UnknownKind(kind)),
         }
     }
@@ -344,6 +360,11 @@ mod tests {
                 values,
             },
             Record::Group { group: "g".into(), overrides: Overrides::new() },
+            Record::Brokers { node_id: None, overrides: Overrides::new() },
+            Record::Brokers {
+                node_id: Some(u32::MAX - 1),
+                overrides: [("log.retention.ms".to_string(), "5".to_string())].into(),
+            },
         ]
     }
 

@@ -2,10 +2,11 @@
 //! controller; other shards see images of it. Pure.
 
 use super::configs::{self, Overrides};
+use super::dynamic_configs::{BrokerSettings, CONNECTIONS_MAX, number_of};
 use super::record::{FORMAT_VERSION, Record};
 use super::topic_name;
 use crate::config::Config;
-use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
+use crate::shard::image::{BrokerOverrides, BrokerScope, MetadataImage, PartitionPlace, Topic};
 use crate::shard::quota_table::QuotaTable;
 use crate::types::{ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +24,9 @@ pub struct State {
     pub deleted: BTreeSet<TopicId>,
     quotas: Arc<QuotaTable>,
     group_overrides: Arc<BTreeMap<String, Overrides>>,
+    broker_overrides: Arc<BrokerOverrides>,
+    /// They were changed, and topics do not know yet what holds for those that set nothing.
+    defaults_changed: bool,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     names: HashMap<TopicId, Arc<str>>,
     /// Names with '.' or '_', by what they look like in Kafka's metrics.
@@ -61,11 +65,35 @@ impl State {
         &self.group_overrides
     }
 
+    pub fn broker_overrides(&self) -> &BrokerOverrides {
+        &self.broker_overrides
+    }
+
+    /// Has topics know what holds for those that set nothing, if that was changed: to be called before somebody is
+    /// shown them.
+    pub fn settle(&mut self, config: &Config) {
+        if !std::mem::take(&mut self.defaults_changed) {
+            return;
+        }
+        let broker = BrokerSettings { config, overrides: &self.broker_overrides };
+        for topic in self.topics.values_mut() {
+            let log_config = configs::log_config(&topic.overrides, broker);
+            // Those that nothing changes for are the same to the shards.
+            if log_config != *topic.log_config {
+                Arc::make_mut(topic).log_config = Arc::new(log_config);
+            }
+        }
+    }
+
     pub fn image(&self, version: u64) -> Arc<MetadataImage> {
+        assert!(!self.defaults_changed, "settled before it is shown");
         let topics = self.topics.values().cloned();
         let mut image = MetadataImage::new(version, self.cluster_id.clone(), topics);
         image.quotas = self.quotas.clone();
         image.group_overrides = self.group_overrides.clone();
+        image.broker_overrides = self.broker_overrides.clone();
+        let connections = number_of(&self.broker_overrides, CONNECTIONS_MAX);
+        image.connections_max = connections.and_then(|most| usize::try_from(most).ok());
         Arc::new(image)
     }
 
@@ -81,6 +109,13 @@ impl State {
         }
         if self.next_producer_id > 0 {
             records.push(Record::Ids(self.next_producer_id));
+        }
+        let scopes = [(BrokerScope::All, None), (BrokerScope::Host, Some(self.node_id))];
+        for (scope, node_id) in scopes {
+            let overrides = self.broker_overrides.of(scope);
+            if !overrides.is_empty() {
+                records.push(Record::Brokers { node_id, overrides: overrides.clone() });
+            }
         }
         records.extend(self.topics.values().map(|topic| Record::Created {
             id: topic.id,
@@ -123,11 +158,15 @@ impl State {
                 })?;
                 self.partitions += partitions.len();
             }
-            Record::Set { id, overrides } => self.change(*id, |topic| {
-                topic.overrides = overrides.clone();
-                topic.log_config = Arc::new(configs::log_config(overrides, config));
-                Ok(())
-            })?,
+            Record::Set { id, overrides } => {
+                let broker = BrokerSettings { config, overrides: &self.broker_overrides };
+                let log_config = Arc::new(configs::log_config(overrides, broker));
+                self.change(*id, |topic| {
+                    topic.overrides = overrides.clone();
+                    topic.log_config = log_config;
+                    Ok(())
+                })?;
+            }
             Record::LogStart { id, index, offset } => self.change(*id, |topic| {
                 let place = usize::try_from(*index).ok();
                 let place = place.and_then(|index| topic.partitions.get_mut(index));
@@ -153,6 +192,15 @@ impl State {
                     groups.insert(group.clone(), overrides.clone());
                 }
             }
+            Record::Brokers { node_id, overrides } => {
+                let scope = match node_id {
+                    None => BrokerScope::All,
+                    Some(id) if *id == self.node_id => BrokerScope::Host,
+                    Some(id) => return Err(format!("node {id} is not this one")),
+                };
+                Arc::make_mut(&mut self.broker_overrides).of_mut(scope).clone_from(overrides);
+                self.defaults_changed = true;
+            }
             Record::Ids(next) => self.next_producer_id = self.next_producer_id.max(*next),
         }
         Ok(())
@@ -175,12 +223,13 @@ impl State {
         }
         self.names.insert(id, name.clone());
         self.partitions += partitions.len();
+        let broker = BrokerSettings { config, overrides: &self.broker_overrides };
         let topic = Topic {
             id,
             name: name.clone(),
             partitions: partitions.to_vec(),
             overrides: overrides.clone(),
-            log_config: Arc::new(configs::log_config(overrides, config)),
+            log_config: Arc::new(configs::log_config(overrides, broker)),
         };
         self.topics.insert(name, Arc::new(topic));
         Ok(())
@@ -245,7 +294,13 @@ mod tests {
         for record in records {
             state.apply(record, &Config::default()).unwrap();
         }
+        state.settle(&Config::default());
         state
+    }
+
+    fn brokers(node_id: Option<u32>, retention_ms: Option<&str>) -> Record {
+        let set = retention_ms.map(|value| ("log.retention.ms".to_string(), value.to_string()));
+        Record::Brokers { node_id, overrides: set.into_iter().collect() }
     }
 
     #[test]
@@ -265,6 +320,9 @@ mod tests {
             Record::Group { group: "g".into(), overrides: [("a".into(), "1".into())].into() },
             Record::Group { group: "h".into(), overrides: [("a".into(), "1".into())].into() },
             Record::Group { group: "h".into(), overrides: Overrides::new() },
+            brokers(None, Some("77")),
+            brokers(Some(3), Some("78")),
+            brokers(None, Some("79")),
             Record::Deleted(TopicId([2; 16])),
         ]);
         assert_eq!(state.partition_count(), 3);
@@ -275,8 +333,44 @@ mod tests {
         assert_eq!(again.partition_count(), 3);
         assert!(again.deleted.contains(&TopicId([2; 16])));
         assert_eq!((again.quotas().len(), again.group_overrides().len()), (1, 1));
+        let set = again.broker_overrides();
+        assert_eq!((&*set.all["log.retention.ms"], &*set.host["log.retention.ms"]), ("79", "78"));
+        assert_eq!(again.topic("a").unwrap().log_config.retention_ms, 9, "its own");
         let gone = fold(&[quota(Some(7.0)), quota(None)]);
         assert!(gone.quotas().is_empty() && gone.image(1).quotas.is_empty());
+    }
+
+    #[test]
+    fn what_is_set_for_brokers_holds_for_topics_that_set_nothing_whenever_they_were_made() {
+        let retention =
+            |state: &State, name: &str| state.topic(name).unwrap().log_config.retention_ms;
+        let set = Record::Set {
+            id: TopicId([2; 16]),
+            overrides: [("retention.ms".into(), "5".into())].into(),
+        };
+        let mut state = fold(&[
+            Record::Format { version: 1, cluster_id: "c".into(), node_id: 3 },
+            created(1, "before"),
+            brokers(None, Some("77")),
+            created(2, "own"),
+            set,
+            created(3, "after"),
+        ]);
+        let all = |state: &State| ["before", "own", "after"].map(|name| retention(state, name));
+        assert_eq!(all(&state), [77, 5, 77]);
+        let own = state.topic("own").unwrap().clone();
+        for (record, expect) in [
+            (brokers(Some(3), Some("78")), 78),
+            (brokers(None, None), 78),
+            (brokers(Some(3), Some("not a number, kept by another version")), 604_800_000),
+            (brokers(Some(3), None), 604_800_000),
+        ] {
+            state.apply(&record, &Config::default()).unwrap();
+            state.settle(&Config::default());
+            assert_eq!(all(&state), [expect, 5, expect], "{record:?}");
+        }
+        assert!(Arc::ptr_eq(&own, state.topic("own").unwrap()), "nothing changes for it");
+        assert!(state.apply(&brokers(Some(4), None), &Config::default()).is_err());
     }
 
     #[test]

@@ -56,12 +56,17 @@ impl Server {
         let (session_count, used, limit) = self.services.sessions.usage();
         FrontReading {
             connections: self.connection_count(),
-            connections_max: self.config.connections_max,
+            connections_max: self.connections_max(),
             arriving: Budget { used: self.budget.used(), limit: self.budget.limit() },
             answers: Budget { used: answers.used(), limit: answers.limit() },
             sessions: Budget { used, limit },
             session_count,
         }
+    }
+
+    /// As it was configured, or set while brokers run (max.connections).
+    fn connections_max(&self) -> usize {
+        self.shard.image().connections_max.unwrap_or(self.config.connections_max)
     }
 
     /// Accepts connections from a listener of this core until the server stops.
@@ -86,9 +91,10 @@ impl Server {
                 return;
             }
             self.shard.probe.connections_accepted.add(1);
-            if self.connections.borrow().len() >= self.config.connections_max {
+            let limit = self.connections_max();
+            if self.connections.borrow().len() >= limit {
                 let peer = stream.peer_address();
-                tracing::warn!(%peer, limit = self.config.connections_max, "connection closed: too many");
+                tracing::warn!(%peer, limit, "connection closed: too many");
                 self.shard.probe.connections_over_limit.add(1);
                 continue;
             }

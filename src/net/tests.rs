@@ -9,6 +9,8 @@ use crate::runtime::sim::{
     NetworkOptions, Simulation, SimulationOptions, for_each_seed, stall_core,
 };
 use crate::runtime::{now, sleep, timeout};
+use crate::shard::control::{ConfigsChange, ControlReply, ControlRequest};
+use crate::shard::image::BrokerScope;
 use crate::wire::api::FetchRequest;
 use crate::wire::encode_request;
 use std::time::Duration;
@@ -44,6 +46,27 @@ async fn host_with(receive_bytes_max: usize) -> Host {
 
 async fn is_closed(client: &mut Client) -> bool {
     matches!(timeout(SECOND / 10, client.receive()).await, Some(Err(_)))
+}
+
+#[test]
+fn as_many_connections_are_let_in_as_is_set_while_the_broker_runs() {
+    Simulation::new(1).run(async {
+        let host = Host::start(HostOptions::default()).await;
+        let allow = async |count: &str| {
+            let set = [("max.connections".to_string(), count.to_string())];
+            let change = ConfigsChange::Replace(set.into());
+            let request = ControlRequest::AlterBrokerConfigs { scope: BrokerScope::All, change };
+            let reply = host.servers[0].shard.control(request).await;
+            assert_eq!(reply, ControlReply::AlterBrokerConfigs(Ok(())));
+        };
+        let mut first = host.client(0).await;
+        assert!(!is_closed(&mut first).await);
+        allow("1").await;
+        assert!(is_closed(&mut host.client(0).await).await);
+        assert!(!is_closed(&mut first).await, "who is in stays");
+        allow("2").await;
+        assert!(!is_closed(&mut host.client(0).await).await);
+    });
 }
 
 #[test]

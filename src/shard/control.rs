@@ -1,6 +1,7 @@
 //! What any shard may ask of the controller, the one writer of cluster-wide facts, which lives on shard 0
 //! (`control_plane::controller`). Plain values.
 
+use super::image::BrokerScope;
 use super::quota_table::{QuotaEntity, QuotaKind};
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub enum ControlError {
     InvalidAssignment(String),
     #[error("{0}")]
     InvalidConfig(String),
+    /// What Kafka says of a broker's settings where it says `InvalidConfig` of others'.
+    #[error("{0}")]
+    InvalidRequest(String),
     /// More than this host keeps.
     #[error("{0}")]
     TooMany(String),
@@ -41,7 +45,7 @@ pub struct NewTopic {
     pub overrides: BTreeMap<String, String>,
 }
 
-/// How a topic's settings change.
+/// How the settings of a topic, a group or brokers change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigsChange {
     /// These, and no others, are set from now on.
@@ -84,6 +88,11 @@ pub enum ControlRequest {
         group: String,
         change: ConfigsChange,
     },
+    /// The same for brokers.
+    AlterBrokerConfigs {
+        scope: BrokerScope,
+        change: ConfigsChange,
+    },
     /// Sets (by the bits of the number) or removes some quotas of an entity; the others stay.
     AlterQuotas {
         entity: QuotaEntity,
@@ -112,6 +121,7 @@ pub enum ControlReply {
     CreatePartitions(Result<(), ControlError>),
     AlterConfigs(Result<(), ControlError>),
     AlterGroupConfigs(Result<(), ControlError>),
+    AlterBrokerConfigs(Result<(), ControlError>),
     AlterQuotas(Result<(), ControlError>),
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),

@@ -48,13 +48,49 @@ pub fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
-/// All topics, and what is set for groups and clients, at one moment.
+/// Whom a setting of brokers is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerScope {
+    /// All brokers of the cluster.
+    All,
+    /// Those of this host, on which every shard may be one.
+    Host,
+}
+
+/// What was set for brokers while they ran, under Kafka's names (KIP-226).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerOverrides {
+    pub all: BTreeMap<String, String>,
+    /// Goes before what is set for all.
+    pub host: BTreeMap<String, String>,
+}
+
+impl BrokerOverrides {
+    pub fn of(&self, scope: BrokerScope) -> &BTreeMap<String, String> {
+        match scope {
+            BrokerScope::All => &self.all,
+            BrokerScope::Host => &self.host,
+        }
+    }
+
+    pub fn of_mut(&mut self, scope: BrokerScope) -> &mut BTreeMap<String, String> {
+        match scope {
+            BrokerScope::All => &mut self.all,
+            BrokerScope::Host => &mut self.host,
+        }
+    }
+}
+
+/// All topics, and what is set for brokers, groups and clients, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct MetadataImage {
     /// Grows with every change.
     pub version: u64,
     pub cluster_id: Arc<str>,
     pub quotas: Arc<QuotaTable>,
+    pub broker_overrides: Arc<BrokerOverrides>,
+    /// Of one core, when it was set for brokers; else the configuration's holds.
+    pub connections_max: Option<usize>,
     /// What was set for consumer groups, under Kafka's names; all else is a default.
     pub group_overrides: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     /// Partitions that a start leaves closed, with what is wrong with their folders.

@@ -76,7 +76,7 @@ enum StoreError {
 /// One partition's coordinator.
 pub struct Coordinator {
     shard: Rc<Shard>,
-    config: Rc<GroupConfig>,
+    config: RefCell<Rc<GroupConfig>>,
     pub key: PartitionKey,
     /// What groups of this core hold, all together.
     memory: Rc<Cell<usize>>,
@@ -164,13 +164,13 @@ impl Coordinator {
     /// Starts the task of a partition of this core.
     pub fn start(
         shard: &Rc<Shard>,
-        config: &Rc<GroupConfig>,
+        config: Rc<GroupConfig>,
         key: PartitionKey,
         memory: &Rc<Cell<usize>>,
     ) -> Rc<Coordinator> {
         let coordinator = Rc::new(Coordinator {
             shard: shard.clone(),
-            config: config.clone(),
+            config: RefCell::new(config),
             key,
             memory: memory.clone(),
             end: Cell::new(Offset::ZERO),
@@ -182,6 +182,16 @@ impl Coordinator {
         });
         drop(runtime::spawn(coordinator.clone().run()));
         coordinator
+    }
+
+    /// From the next turn on.
+    pub fn set_config(&self, config: Rc<GroupConfig>) {
+        *self.config.borrow_mut() = config;
+    }
+
+    /// What holds for groups that set nothing, and what they may set.
+    pub fn config(&self) -> Rc<GroupConfig> {
+        self.config.borrow().clone()
     }
 
     // ------------------------------------------------------------ turns
@@ -226,11 +236,11 @@ impl Coordinator {
             Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Failed => return Err(ErrorCode::CoordinatorNotAvailable),
         };
-        let image = self.shard.image();
+        let (image, config) = (self.shard.image(), self.config());
         let mut turn = Turn {
             now: runtime::now(),
             wall: runtime::wall_clock(),
-            config: &self.config,
+            config: &config,
             overrides: &image.group_overrides,
             timers: &mut serving.timers,
             random: &mut runtime::random_u64,
@@ -408,7 +418,7 @@ impl Coordinator {
 
     /// Serves until it fails, or is to end.
     async fn serve(&self, mut log_bytes: usize) {
-        let mut expires_at = runtime::now() + self.config.offsets_retention_check;
+        let mut expires_at = runtime::now() + self.config().offsets_retention_check;
         let mut expiring: Option<Expiring> = None;
         let mut copying: Option<Copying> = None;
         loop {
@@ -435,7 +445,7 @@ impl Coordinator {
             // One piece of what is not urgent after each append: no number of commits keeps it from its turn.
             let now = runtime::now();
             if now >= expires_at {
-                expires_at = now + self.config.offsets_retention_check;
+                expires_at = now + self.config().offsets_retention_check;
                 expiring.get_or_insert_default();
             }
             if let Some(at) = &mut expiring {

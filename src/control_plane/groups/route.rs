@@ -7,6 +7,7 @@ use super::turn::{GroupConfig, Setting};
 use crate::config::Config;
 use crate::control_plane::configs::Overrides;
 use crate::control_plane::create_topics;
+use crate::control_plane::dynamic_configs::{self, ASSIGNMENT_INTERVAL};
 use crate::control_plane::{ConnectionInfo, ControlPlane};
 use crate::log::planted::{self, Bug};
 use crate::shard::Shard;
@@ -14,7 +15,7 @@ use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic
 use crate::shard::coordinators::{
     Coordinators as CoordinatorsOfShard, GroupAnswer, GroupFrame, GroupsRead,
 };
-use crate::shard::image::Topic;
+use crate::shard::image::{BrokerOverrides, Topic};
 use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
@@ -40,7 +41,10 @@ struct OffsetsTopic {
 
 /// The coordinators of one core.
 pub struct CoordinatorsHere {
-    config: Rc<GroupConfig>,
+    /// As it was configured.
+    configured: GroupConfig,
+    /// With what was set while brokers run.
+    config: RefCell<Rc<GroupConfig>>,
     topic: Cell<Option<OffsetsTopic>>,
     /// By partition.
     coordinators: RefCell<BTreeMap<i32, Rc<Coordinator>>>,
@@ -52,8 +56,10 @@ pub struct CoordinatorsHere {
 
 impl CoordinatorsHere {
     pub fn new(config: &Config) -> CoordinatorsHere {
+        let configured = group_config(config);
         CoordinatorsHere {
-            config: Rc::new(group_config(config)),
+            config: RefCell::new(Rc::new(configured.clone())),
+            configured,
             topic: Cell::new(None),
             coordinators: RefCell::default(),
             memory: Rc::default(),
@@ -85,6 +91,7 @@ impl CoordinatorsHere {
         if image.version == 0 || self.has_ended.get() {
             return;
         }
+        self.take_up_settings(&image.broker_overrides);
         let topic = image.topic(OFFSETS_TOPIC);
         if topic.map(|topic| topic.id) != self.topic.get().map(|topic| topic.id) {
             self.replace(shard, topic);
@@ -92,6 +99,18 @@ impl CoordinatorsHere {
         for coordinator in self.coordinators.borrow().values() {
             coordinator.forget_topics(|name| image.topic(name).is_none());
         }
+    }
+
+    fn take_up_settings(&self, overrides: &BrokerOverrides) {
+        let config = with_overrides(&self.configured, overrides);
+        if config == **self.config.borrow() {
+            return;
+        }
+        let config = Rc::new(config);
+        for coordinator in self.coordinators.borrow().values() {
+            coordinator.set_config(config.clone());
+        }
+        *self.config.borrow_mut() = config;
     }
 
     /// The topic is new, or gone.
@@ -105,7 +124,8 @@ impl CoordinatorsHere {
         for (index, place) in (0..).zip(&topic.partitions) {
             if place.shard == shard.id || planted::is(Bug::ServeForeignGroups) {
                 let key = PartitionKey { topic_id: topic.id, index };
-                let coordinator = Coordinator::start(shard, &self.config, key, &self.memory);
+                let config = self.config.borrow().clone();
+                let coordinator = Coordinator::start(shard, config, key, &self.memory);
                 self.coordinators.borrow_mut().insert(index, coordinator);
             }
         }
@@ -142,6 +162,18 @@ fn group_config(config: &Config) -> GroupConfig {
         offsets_retention: groups.offsets_retention_ms,
         offsets_retention_check: groups.offsets_retention_check_ms,
     }
+}
+
+/// What holds for groups that set nothing, within what they may set.
+fn with_overrides(configured: &GroupConfig, overrides: &BrokerOverrides) -> GroupConfig {
+    let mut config = configured.clone();
+    if let Some(ms) = dynamic_configs::number_of(overrides, ASSIGNMENT_INTERVAL) {
+        let interval = &mut config.consumer_assignment_interval;
+        let set = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        // The bounds may be others than when it was set.
+        interval.default = set.max(interval.least).min(interval.most);
+    }
+    config
 }
 
 impl CoordinatorsOfShard for ControlPlane {
@@ -303,6 +335,21 @@ pub async fn raise_log_start(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_for_brokers_holds_within_what_groups_may_set() {
+        let configured = group_config(&Config::default());
+        let interval = |text: &str| {
+            let mut overrides = BrokerOverrides::default();
+            overrides.all.insert(ASSIGNMENT_INTERVAL.to_string(), text.to_string());
+            with_overrides(&configured, &overrides).consumer_assignment_interval.default
+        };
+        assert_eq!(interval("0"), Duration::ZERO);
+        assert_eq!(interval("15000"), Duration::from_secs(15));
+        assert_eq!(interval("15001"), Duration::from_secs(15));
+        assert_eq!(interval("no number, kept by another version"), Duration::from_secs(1));
+        assert_eq!(with_overrides(&configured, &BrokerOverrides::default()), configured);
+    }
 
     #[test]
     fn groups_lie_where_kafka_puts_them() {

@@ -1,4 +1,4 @@
-//! What is set for single groups.
+//! What is set for single groups, and for brokers.
 
 use super::*;
 use crate::wire::api::incremental_alter_configs::{
@@ -6,11 +6,15 @@ use crate::wire::api::incremental_alter_configs::{
 };
 
 async fn set(host: &Host, group: &str, name: &str, value: &str) {
+    set_of(host, (32, group), name, value).await;
+}
+
+async fn set_of(host: &Host, resource: (i8, &str), name: &str, value: &str) {
     let config =
         AlterableConfig { name: name.into(), config_operation: 0, value: Some(value.into()) };
     let resource = AlterConfigsResource {
-        resource_type: 32,
-        resource_name: group.into(),
+        resource_type: resource.0,
+        resource_name: resource.1.into(),
         configs: vec![config],
     };
     let request =
@@ -72,5 +76,36 @@ fn what_the_broker_sets_for_consumer_groups_holds_for_their_members() {
         let refused = host.call(0, 1, request("uniform")).await;
         assert_eq!(refused.error_code, ErrorCode::UnsupportedAssignor);
         assert_eq!(host.call(0, 1, request("range")).await.error_code, ErrorCode::None);
+    });
+}
+
+#[test]
+fn what_is_set_for_brokers_while_they_run_reaches_all_coordinators_and_survives_a_crash() {
+    let simulation = Simulation::new(17);
+    let intervals = |host: &Host| -> Vec<u64> {
+        let coordinators = host.control_planes.iter().flat_map(|plane| plane.groups.all());
+        let intervals = coordinators.map(|one| one.config().consumer_assignment_interval.default);
+        let mut seconds: Vec<u64> = intervals.map(|interval| interval.as_secs()).collect();
+        seconds.dedup();
+        seconds
+    };
+    let name = "group.consumer.assignment.interval.ms";
+    simulation.run(async {
+        let host = harness::start(2).await;
+        ready(&host).await;
+        assert_eq!(intervals(&host), [1]);
+        set_of(&host, (4, ""), name, "3000").await;
+        assert_eq!(intervals(&host), [3]);
+        // Of any broker of this host.
+        set_of(&host, (4, "1025"), name, "7000").await;
+        assert_eq!(intervals(&host), [7]);
+    });
+    simulation.crash();
+    simulation.run(async {
+        let mut config = Config::default();
+        config.groups.consumer_assignment_interval_ms_max = Duration::from_secs(5);
+        let host = harness::try_start(3, config).await.unwrap();
+        loaded(&host).await;
+        assert_eq!(intervals(&host), [5], "within the bounds that there are now");
     });
 }
