@@ -2,6 +2,7 @@
 
 use super::admin::{self, Admin};
 use super::consumer::{self, Consumer};
+use super::defaults::Defaults;
 use super::groups::{Groups, is_topic_of_groups};
 use super::host;
 use super::link::Link;
@@ -63,6 +64,7 @@ struct History {
     world: Rc<World>,
     producers: Vec<Rc<Producer>>,
     groups: Option<Rc<Groups>>,
+    defaults: Option<Rc<Defaults>>,
     /// The last life was stopped, and that was complete.
     complete: Rc<Cell<bool>>,
     /// The disk fails in some lives.
@@ -151,6 +153,7 @@ impl History {
             world,
             producers,
             groups,
+            defaults: Defaults::plan(seed),
             complete: Rc::new(Cell::new(true)),
             is_troubled,
             strain,
@@ -405,6 +408,9 @@ impl History {
                 for name in names {
                     Admin::new(world, &name, self.dice.fork()).describe(true).await;
                 }
+                if let Some(defaults) = &self.defaults {
+                    defaults.look(world).await;
+                }
                 consumer::settle(&mut link).await;
                 return true;
             }
@@ -427,6 +433,9 @@ impl History {
         for _ in 0..1 + dice.below(2) {
             let consumer = Consumer::new(world, dice.fork());
             tasks.push(runtime::spawn(consumer.work(1 + dice.below(2 * life.rounds))));
+        }
+        if let Some(defaults) = &self.defaults {
+            tasks.push(runtime::spawn(defaults.clone().work(world.clone())));
         }
         tasks
     }

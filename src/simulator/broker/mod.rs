@@ -8,12 +8,13 @@
 //! - `history`: the plan of a history and its drive
 //! - `host`: what is looked at inside of the process, where no client can
 //! - `link`: a client's connection; `world`: what clients share
-//! - `admin`, `producer`, `consumer`: who works on the broker
+//! - `admin`, `producer`, `consumer`: who works on the broker; `defaults`: who sets what it uses by default
 //! - `model`: what was promised of topics; `records`: of one partition's records
 //! - `groups`: consumer groups, their members and offsets, in some of the histories
 
 mod admin;
 mod consumer;
+mod defaults;
 mod groups;
 mod history;
 mod host;
