@@ -43,6 +43,27 @@ protocol, right and wrong, are compared by `tests/clients/oracle.py`.
 | method | Apache Kafka | corelog | |
 |---|---|---|---|
 """
+# What the table cannot show.
+TAIL = """
+## Settings of brokers that change while they run
+`kafka-configs.sh --entity-type brokers --alter` works as KIP-226 has it: for all brokers (`--entity-default`) or by the
+id of one (`--entity-name`), which goes before. What is set holds at once on all cores, for topics and groups that set
+nothing themselves, and is kept in the metadata log.
+
+- With `--endpoints per-core` each core is a broker to clients and has an id. All of them are one host with one
+  configuration: what is set by any of these ids holds for all of them, and each shows it.
+- What can be changed: the defaults of Kafka's topic settings (`log.*`, `compression.*`, `message.max.bytes`,
+  `min.insync.replicas`, `unclean.leader.election.enable`), `group.consumer.assignment.interval.ms` and `max.connections`
+  (1 to 1048576, for each core). The same interval of share and streams groups and the throttles of replication are kept
+  for tools. DescribeConfigs says of every other setting that it is read-only.
+- Kafka's other names are refused in Kafka's words, also those that Kafka can change and that nothing here would follow:
+  `listeners`, `producer.id.expiration.ms`, threads, buffers of the log cleaner, TLS and SASL (so all of
+  `listener.name.*`), tiered storage.
+- A name that nobody knows is kept, and shown without its value, as by Kafka; 100 of them at most.
+- `durability` and `damaged.partitions` are the operator's to choose, at a start.
+- A broker older than this finds a kind of record in the metadata log that it does not know, once something was set, and
+  says that a newer version is to be started.
+"""
 
 
 def class_path():
@@ -117,7 +138,7 @@ def main():
     counts += f", {len(unexplained)} without one." if unexplained else "."
     if sys.argv[1] == "write":
         with open(TABLE, "w") as f:
-            f.write(HEAD.format(version=version(classes), counts=counts) + "\n".join(rows) + "\n")
+            f.write(HEAD.format(version=version(classes), counts=counts) + "\n".join(rows) + "\n" + TAIL)
         print(f"wrote {TABLE}", file=sys.stderr)
     print(f"{counts}\n{same + explained} passed, {len(unexplained)} failed")
     return 1 if unexplained else 0

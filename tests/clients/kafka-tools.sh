@@ -116,6 +116,13 @@ has "kafka-configs, a group" "$(tool "${configs[@]}" --alter --entity-type group
 # This one lists the groups first.
 [[ ,${WITHOUT:-}, == *,groups,* ]] || has "kafka-configs, a group's settings" "$(tool "${configs[@]}" --describe --entity-type groups --entity-name "$t")" 'consumer.session.timeout.ms=50000'
 tool "${configs[@]}" --alter --entity-type groups --entity-name "$t" --delete-config consumer.session.timeout.ms >"$work/out"
+has "kafka-configs, all brokers" "$(tool "${configs[@]}" --alter --entity-type brokers --entity-default --add-config log.retention.ms=99000000000)" 'Completed updating'
+has "kafka-configs, one broker" "$(tool "${configs[@]}" --alter --entity-type brokers --entity-name "$node" --add-config log.retention.ms=98000000000)" 'Completed updating'
+has "kafka-configs, what all brokers have" "$(tool "${configs[@]}" --describe --entity-type brokers --entity-default)" 'log.retention.ms=99000000000'
+has "kafka-configs, what one broker has" "$(tool "${configs[@]}" --describe --entity-type brokers --entity-name "$node")" 'DYNAMIC_BROKER_CONFIG:log.retention.ms=98000000000, DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=99000000000'
+has "kafka-configs, a setting of brokers for good" "$(tool "${configs[@]}" --alter --entity-type brokers --entity-name "$node" --add-config num.partitions=3; cat "$work/err")" 'Cannot update these configs dynamically'
+has "kafka-configs, one broker's removed" "$(tool "${configs[@]}" --alter --entity-type brokers --entity-name "$node" --delete-config log.retention.ms)" 'Completed updating'
+has "kafka-configs, all brokers' removed" "$(tool "${configs[@]}" --alter --entity-type brokers --entity-default --delete-config log.retention.ms)" 'Completed updating'
 has "kafka-leader-election" "$(tool $tools.LeaderElectionCommand "${server[@]}" --election-type preferred --topic "$t" --partition 0)" 'no election needed|already elected|Valid replica'
 has "kafka-reassign-partitions --list" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --list)" 'No partition reassignments found'
 leader=$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t" | sed -nE 's/.*Partition: 0.*Replicas: ([0-9]+).*/\1/p')

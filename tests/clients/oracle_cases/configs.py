@@ -290,6 +290,72 @@ def configs_of_groups(a):
 
 
 @case
+def configs_of_brokers_while_they_run(a):
+    broker = str(a.call("Metadata", 12, topics=[])["brokers"][0]["node_id"])
+    topic = a.topic("cfg")
+    key = "log.retention.ms"
+
+    def quick(*changes, name="", **more):
+        answer = alter(a, changes, 4, name, **more)
+        return answer if isinstance(answer, str) else [r["error_code"] for r in answer]
+
+    def shown(kind, name, key=key):
+        return describe(a, kind, name, [key], include_synonyms=True)[0]["configs"].get(key)
+
+    def until_changed(kind, name, fn):
+        before, answer = shown(kind, name), fn()
+        end = time.monotonic() + 2
+        while time.monotonic() < end and shown(kind, name) == before:
+            time.sleep(0.05)
+        return [answer, shown(kind, name)]
+
+    def of_topic():
+        return describe(a, 2, topic, ["retention.ms"], include_synonyms=True)[0]["configs"]["retention.ms"]
+
+    try:
+        return {
+            "unset": [shown(4, broker), shown(4, "")],
+            "for all": until_changed(4, "", lambda: quick((key, 0, "99000000000"))),
+            "for all, of one": shown(4, broker),
+            "for one": until_changed(4, broker, lambda: quick((key, 0, "98000000000"), name=broker)),
+            "for one, of all": shown(4, ""),
+            "in hours": shown(4, broker, "log.retention.hours"),
+            "of a topic": of_topic(),
+            "validate only": [quick((key, 0, "5"), validate_only=True), shown(4, "")],
+            "values": {
+                f"{key}={value}": quick((key, 0, value), validate_only=True)
+                for key, value in [
+                    ("log.retention.ms", "never"),
+                    ("log.retention.ms", "0"),
+                    ("log.retention.ms", "-5"),
+                    ("log.roll.ms", "0"),
+                    ("log.segment.bytes", "1048575"),
+                    ("log.cleanup.policy", "shred"),
+                    ("compression.type", "brotli"),
+                    ("message.max.bytes", "-1"),
+                    ("group.consumer.assignment.interval.ms", "15001"),
+                    ("log.local.retention.ms", "-1"),
+                    ("leader.replication.throttled.rate", "-1"),
+                    ("num.partitions", "3"),
+                    ("no.such", "1"),
+                ]
+            },
+            "append": quick(("log.cleanup.policy", 2, "compact"), validate_only=True),
+            "append to a number": quick((key, 2, "1"), validate_only=True),
+            "operation 9": quick((key, 9, "1"), validate_only=True),
+            "null": quick((key, 0, None)),
+            "twice a key": quick((key, 0, "1"), (key, 0, "2")),
+            "delete of unset": quick(("log.roll.ms", 1, None)),
+            "delete of what is fixed": quick(("num.partitions", 1, None)),
+            "delete of one": until_changed(4, broker, lambda: quick((key, 1, None), name=broker)),
+            "delete of all": until_changed(4, "", lambda: quick((key, 1, None))),
+        }
+    finally:
+        quick((key, 1, None), name=broker)
+        quick((key, 1, None))
+
+
+@case
 def configs_of_loggers(a):
     broker = str(a.call("Metadata", 12, topics=[])["brokers"][0]["node_id"])
     ask = lambda name: [
