@@ -1,5 +1,6 @@
 //! The admin port on a simulated host: what it shows, and what bad clients cannot do to it.
 
+mod faults;
 mod groups;
 
 use super::exposition::Kind;
