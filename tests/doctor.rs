@@ -419,6 +419,8 @@ fn damage_beside_the_records_is_told() {
     let metadata = place.data().join("t-0/partition.metadata");
     fs::remove_file(metadata).expect("it is there");
     assert!(place.doctor(1).contains("where the file is missing, the folder is set aside"));
+    let ran = place.repair("--skip-damaged");
+    assert!(ran.out.contains("no repair mends that: write the file anew"), "{}", ran.out);
 }
 
 /// A log of one segment with more behind its damage than a crash can tear: it does not open.
