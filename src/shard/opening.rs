@@ -22,7 +22,7 @@ use std::task::{Context, Poll};
 
 /// Partitions opened at once in the background: enough to keep a device busy while each waits for it.
 const OPENERS: usize = 16;
-/// Folders looked into at once for when they were written: it takes half a millisecond of the thread beside the
+/// Folders looked into at once for when they were written: it takes about half a millisecond of the thread beside the
 /// shard's, which opens partitions that somebody waits for as well.
 const LOOKS: usize = 64;
 /// How the names of segments end.
