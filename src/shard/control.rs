@@ -2,6 +2,7 @@
 //! (`control_plane::controller`). Plain values.
 
 use super::quota_table::{QuotaEntity, QuotaKind};
+use super::request::PartitionKey;
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -97,6 +98,11 @@ pub enum ControlRequest {
         index: i32,
         offset: Offset,
     },
+    /// All partitions of a shard that cannot be read now. No fact of the metadata log: nothing is recorded.
+    TellOffline {
+        shard: ShardId,
+        partitions: Vec<PartitionKey>,
+    },
     /// The last request of a shard that is stopping: what was written is left complete.
     Stop,
 }
@@ -116,6 +122,7 @@ pub enum ControlReply {
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),
     SetLogStart(Result<(), ControlError>),
+    TellOffline,
     Stopping,
 }
 
