@@ -14,6 +14,7 @@ mod load;
 mod process;
 #[cfg(all(test, feature = "sim"))]
 mod proof;
+mod raw;
 mod report;
 #[cfg(not(feature = "sim"))]
 mod run;
@@ -21,6 +22,7 @@ mod run;
 mod search;
 mod settings;
 mod sink;
+mod source;
 mod stub;
 #[cfg(not(feature = "sim"))]
 mod terminal;
@@ -50,6 +52,7 @@ enum Command {
     Groups(Box<groups::command::Groups>),
     Verify(verify::Verify),
     Sink(sink::Sink),
+    Source(source::Source),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Groups(groups) => groups::command::run(&groups.flags),
         Command::Verify(verify) => verify::run(&verify),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
+        Command::Source(source) => source::run(&source).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),
     };
