@@ -7,6 +7,8 @@
 #[cfg(not(feature = "sim"))]
 mod ceilings;
 mod compare;
+#[cfg(not(feature = "sim"))]
+mod direct_read;
 mod facts;
 mod groups;
 mod histogram;
@@ -53,6 +55,7 @@ enum Command {
     Verify(verify::Verify),
     Sink(sink::Sink),
     Source(source::Source),
+    DirectRead(direct_read::DirectRead),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(&verify),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
         Command::Source(source) => source::run(&source).map(|()| ExitCode::SUCCESS),
+        Command::DirectRead(read) => direct_read::run(&read).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),
     };
