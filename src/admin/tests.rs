@@ -218,7 +218,7 @@ fn the_page_of_faults_says_which_partition_what_and_where() {
         assert_eq!(fault["shard"].as_u64(), Some(host.owner("t", 2) as u64));
         let text = |name: &str| fault[name].as_str().unwrap();
         let told = [text("state"), text("kind"), text("operation")];
-        assert_eq!(told, ["offline", "device", "accept"]);
+        assert_eq!(told, ["offline", "damage", "accept"]);
         assert_eq!(text("file"), "/data/t-2/partition.metadata");
         assert_eq!(fault["position"].as_u64(), Some(0));
         assert!(text("reason").starts_with("it names no topic id; "), "{fault}");
@@ -226,7 +226,7 @@ fn the_page_of_faults_says_which_partition_what_and_where() {
         assert!(text("remedy").ends_with("then restart the broker"), "{fault}");
         assert_eq!(page["left_out"].as_u64(), Some(0));
         let (_, metrics) = get("/metrics", "").await;
-        assert_eq!(sum(&metrics, "corelog_partitions_offline", "reason=\"device\""), 1.0);
+        assert_eq!(sum(&metrics, "corelog_partitions_offline", "reason=\"damage\""), 1.0);
     });
 }
 

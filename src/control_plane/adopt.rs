@@ -168,11 +168,7 @@ impl Found {
                 topic.name
             )
         };
-        // No fault of the kind `Damage`: what is done about those, a repair, does not touch this file.
-        let refused = |what: String| {
-            let error = io::Error::new(io::ErrorKind::InvalidData, reason(what));
-            LogFault::from_io("accept", &path, 0, &error)
-        };
+        let refused = |what: String| LogFault::unaccepted(&path, reason(what));
         let fault = match label {
             Ok(Label::Missing) => return,
             Ok(Label::Id(said)) if said == id => return,

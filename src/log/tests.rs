@@ -568,6 +568,18 @@ fn an_index_need_not_be_readable_but_what_records_do_not_tell_must_be() {
             assert!(told.contains(lost) && told.contains("ddrescue"), "{told}");
             disk().heal();
         }
+        // The doctor says so, and looks at the rest.
+        disk().fail_always(sim::DiskOperation::Read, "00000000000000000004.producers");
+        let facts = PartitionFacts {
+            id: partition.id.clone(),
+            config: Arc::new(config),
+            leader_epoch: 0,
+            log_start: None,
+        };
+        let found = Inspection::of(&shard, &facts, &|_| ()).await.unwrap();
+        let told: Vec<_> = found.findings.iter().map(|finding| &finding.reason[..]).collect();
+        assert!(matches!(told[..], [one] if one.contains("cannot be read: ")), "{told:?}");
+        assert_eq!((found.totals.records, found.end), (4, Offset(4)));
     });
 }
 
