@@ -18,7 +18,7 @@ use corelog::wire::api::{
 use corelog::wire::batch::assign_offsets;
 use corelog::wire::compression::Codec;
 use corelog::wire::{
-    ApiKey, Decoder, Encoder, ErrorCode, Message, Records, RequestHeader, WireError,
+    ApiKey, Decoder, Encoder, ErrorCode, Records, RequestHeader, WireError,
     encode_response,
 };
 use std::io::{self, IoSlice, Write};

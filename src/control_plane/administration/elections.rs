@@ -47,12 +47,7 @@ pub async fn handle(
     }
 }
 
-fn outcome(
-    image: &MetadataImage,
-    kind: i8,
-    topic: &str,
-    index: i32,
-) -> (ErrorCode, &'static str) {
+fn outcome(image: &MetadataImage, kind: i8, topic: &str, index: i32) -> (ErrorCode, &'static str) {
     if !KINDS.contains(&kind) {
         return (ErrorCode::InvalidRequest, "Unknown election type.");
     }

@@ -308,7 +308,9 @@ impl<'a> Inspector<'a> {
         }
         for (offset, error) in &self.listing.lost_snapshots {
             let path = segment::file_path(&directory, *offset, segment::PRODUCERS_SUFFIX);
-            let reason = format!("the snapshot of producers cannot be read: {error}; the partition stays offline");
+            let reason = format!(
+                "the snapshot of producers cannot be read: {error}; the partition stays offline"
+            );
             let remedy = Remedy::ByHand(
                 "look at the device and the kernel log; if it stays so, put a copy of the file there, even a damaged one",
             );
