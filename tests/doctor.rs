@@ -402,6 +402,20 @@ fn damage_beside_the_records_is_told() {
     change(&snapshots[0], |bytes| bytes[6] ^= 1);
     assert!(place.doctor(1).contains("the snapshot of producers is damaged"));
 
+    // The newest that cannot be read at all, as on a device that fails: told with the file and what to do.
+    let newest = snapshots.last().expect("there are some");
+    let whole = fs::read(newest).expect("it is there");
+    fs::remove_file(newest).expect("it is there");
+    std::os::unix::fs::symlink(newest, newest).expect("there is room");
+    let out = place.doctor(1);
+    let told = format!("{}, byte 0: producers", newest.display());
+    assert!(out.contains(&told) && out.contains("remedy: check the device"), "{out}");
+    let json = place.doctor_json("t-0");
+    assert_eq!(json["sound"], false);
+    assert_eq!(json["findings"][0]["kind"], "producers");
+    fs::remove_file(newest).expect("it is there");
+    fs::write(newest, whole).expect("there is room");
+
     // The first frame and the last one.
     let log = place.data().join("metadata.log");
     let whole = fs::read(&log).expect("it is there");
@@ -419,6 +433,8 @@ fn damage_beside_the_records_is_told() {
     let metadata = place.data().join("t-0/partition.metadata");
     fs::remove_file(metadata).expect("it is there");
     assert!(place.doctor(1).contains("where the file is missing, the folder is set aside"));
+    let ran = place.repair("--skip-damaged");
+    assert!(ran.out.contains("no repair mends that: write the file anew"), "{}", ran.out);
 }
 
 /// A log of one segment with more behind its damage than a crash can tear: it does not open.

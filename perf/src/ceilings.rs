@@ -79,6 +79,7 @@ fn sink(
         consumers: Some(0),
         groups: None,
         verify: None,
+        consume_after: None,
         duration: Some(SINK_TIME),
         warm_up: Some(Length::from_secs(1)),
         existing: Some(true),

@@ -7,6 +7,8 @@
 #[cfg(not(feature = "sim"))]
 mod ceilings;
 mod compare;
+#[cfg(not(feature = "sim"))]
+mod direct_read;
 mod facts;
 mod groups;
 mod histogram;
@@ -14,6 +16,7 @@ mod load;
 mod process;
 #[cfg(all(test, feature = "sim"))]
 mod proof;
+mod raw;
 mod report;
 #[cfg(not(feature = "sim"))]
 mod run;
@@ -21,6 +24,7 @@ mod run;
 mod search;
 mod settings;
 mod sink;
+mod source;
 mod stub;
 #[cfg(not(feature = "sim"))]
 mod terminal;
@@ -50,6 +54,8 @@ enum Command {
     Groups(Box<groups::command::Groups>),
     Verify(verify::Verify),
     Sink(sink::Sink),
+    Source(source::Source),
+    DirectRead(direct_read::DirectRead),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
 }
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Command::Groups(groups) => groups::command::run(&groups.flags),
         Command::Verify(verify) => verify::run(&verify),
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
+        Command::Source(source) => source::run(&source).map(|()| ExitCode::SUCCESS),
+        Command::DirectRead(read) => direct_read::run(&read).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),
     };

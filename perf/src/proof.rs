@@ -1,12 +1,14 @@
 //! Proof that the instrument is right: the load against a broker whose delays are scripted, in virtual time,
 //! where what must be reported is known to the nanosecond.
 
+mod consume;
+
 use crate::load::meters::Meters;
 use crate::load::thread::{self, Outcome, Shared};
 use crate::settings::{Length, Rate, Settings};
 use crate::stub::Stub;
 use crate::verdict;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use corelog::runtime::sim::{NetworkOptions, Simulation, SimulationOptions};
 use corelog::runtime::{self, ListenOptions, Listener, Stream};
 use std::cell::Cell;
@@ -62,48 +64,60 @@ fn run(options: SimulationOptions, settings: Settings, script: Script) -> Ran {
                 drop(runtime::spawn(serve(stream, stub, delay)));
             }
         }));
-        let settings = settings.over(Settings {
-            linger: Some(Length(Duration::ZERO)),
-            record_bytes: Some("100".parse().unwrap()),
-            warm_up: Some(Length(Duration::ZERO)),
-            ..Settings::default()
-        });
-        let shared = Shared::new(settings.check().unwrap(), 7);
-        let (sender, samples) = channel();
-        let outcome = thread::run(0, shared, sender).await;
-        let mut meters = Meters::default();
-        samples.iter().for_each(|sample| meters.merge(&sample.meters));
-        Ran { meters, outcome }
+        load(settings).await
     })
+}
+
+/// The load of these settings, on one thread.
+async fn load(settings: Settings) -> Ran {
+    let settings = settings.over(Settings {
+        linger: Some(Length(Duration::ZERO)),
+        record_bytes: Some("100".parse().unwrap()),
+        warm_up: Some(Length(Duration::ZERO)),
+        ..Settings::default()
+    });
+    let shared = Shared::new(settings.check().unwrap(), 7);
+    let (sender, samples) = channel();
+    let outcome = thread::run(0, shared, sender).await;
+    let mut meters = Meters::default();
+    samples.iter().for_each(|sample| meters.merge(&sample.meters));
+    Ran { meters, outcome }
 }
 
 /// Answers in order, each after its delay.
 async fn serve(stream: Stream, stub: Rc<Stub>, delay: impl Fn() -> Duration) {
     let mut buffer = BytesMut::new();
+    while let Some(frame) = next_frame(&stream, &mut buffer).await {
+        if frame.starts_with(&PRODUCE) {
+            match delay() {
+                CUT => return,
+                delay => runtime::sleep(delay).await,
+            }
+        }
+        send(&stream, stub.answer(frame).unwrap().unwrap()).await;
+    }
+}
+
+/// A request without its length; none when the other side has closed.
+async fn next_frame(stream: &Stream, buffer: &mut BytesMut) -> Option<Bytes> {
     loop {
-        let read = poll_fn(|context| stream.poll_read(context, &mut buffer, 1 << 20)).await;
-        if read.unwrap_or(0) == 0 {
-            return;
-        }
-        while let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)) {
-            if buffer.len() < 4 + length as usize {
-                break;
-            }
+        let length = buffer.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize);
+        if let Some(length) = length.filter(|length| buffer.len() >= 4 + length) {
             buffer.advance(4);
-            let frame = buffer.split_to(length as usize).freeze();
-            if frame.starts_with(&PRODUCE) {
-                match delay() {
-                    CUT => return,
-                    delay => runtime::sleep(delay).await,
-                }
-            }
-            let mut rest = stub.answer(frame).unwrap().unwrap();
-            while !rest.is_empty() {
-                let slices = [IoSlice::new(&rest)];
-                let sent = poll_fn(|context| stream.poll_write_vectored(context, &slices)).await;
-                rest.advance(sent.unwrap());
-            }
+            return Some(buffer.split_to(length).freeze());
         }
+        let read = poll_fn(|context| stream.poll_read(context, buffer, 1 << 20)).await;
+        if read.unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+}
+
+async fn send(stream: &Stream, mut rest: Bytes) {
+    while !rest.is_empty() {
+        let slices = [IoSlice::new(&rest)];
+        let sent = poll_fn(|context| stream.poll_write_vectored(context, &slices)).await;
+        rest.advance(sent.unwrap());
     }
 }
 

@@ -26,9 +26,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How long an idle thread of the generator polls before it sleeps: a late wake-up would be measured as the
-/// broker's.
-const SPIN: Duration = Duration::from_micros(200);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often the ledger is written anew, where one is asked for.
 const LEDGER_EVERY: Duration = Duration::from_millis(100);
@@ -170,7 +167,7 @@ fn measure(
     let mut threads = Vec::new();
     for index in 0..work.threads {
         let cpu = work.cpus.get(index).copied();
-        let placed = ShardThread { name: format!("load-{index}"), cpu, spin: SPIN };
+        let placed = ShardThread { name: format!("load-{index}"), cpu, spin: work.spin.0 };
         let (shared, sender) = (shared.clone(), sender.clone());
         let started = runtime::start_shard(&placed, move || thread::run(index, shared, sender));
         threads.push(started.map_err(|error| format!("cannot start thread {index}: {error}"))?);

@@ -10,11 +10,15 @@ use corelog::client::{Acks, Address};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Largest numbers that make sense, so that a typing error does not fill the host.
 const THREADS_MAX: usize = 1024;
 const PARTITIONS_MAX: i32 = 100_000;
 const PRODUCERS_MAX: usize = 100_000;
+
+/// How long an idle thread polls unless it is said: a late wake-up would be measured as the broker's.
+const SPIN: Length = Length(Duration::from_micros(200));
 
 /// What flags and scenarios may say; what is not said is a default of `Work`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -95,9 +99,14 @@ pub struct Settings {
     /// Groups: each reads everything [default: 1]
     #[arg(long, help_heading = "Consume")]
     pub groups: Option<usize>,
-    /// Where consumers begin: end, beginning, or behind:10m (catching up) [default: end]
+    /// Where consumers begin: end, beginning, behind:10m (catching up), or again: at the beginning, and there
+    /// again whenever what was there at the start has been read [default: end]
     #[arg(long, help_heading = "Consume")]
     pub start: Option<Start>,
+    /// Consumers begin when all producers have ended: with --verify, all that was written is checked without a
+    /// reader beside the measured load
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = "Consume")]
+    pub consume_after: Option<bool>,
     /// Bytes of one fetch's answer [default: 4194304]
     #[arg(long, help_heading = "Consume")]
     pub fetch_bytes: Option<i32>,
@@ -123,6 +132,9 @@ pub struct Settings {
     /// CPUs to pin the threads to, such as 1,2
     #[arg(long, value_delimiter = ',', help_heading = "Run")]
     pub cpus: Option<Vec<usize>>,
+    /// How long an idle thread polls before it sleeps; 0 leaves its CPU to others [default: 200us]
+    #[arg(long, help_heading = "Run")]
+    pub spin: Option<Length>,
     /// Seed of everything drawn by chance [default: 1]
     #[arg(long, help_heading = "Run")]
     pub seed: Option<u64>,
@@ -183,6 +195,7 @@ pub struct Work {
     pub consumers: usize,
     pub groups: usize,
     pub start: Start,
+    pub consume_after: bool,
     pub fetch_bytes: i32,
     pub fetch_partition_bytes: i32,
     pub verify: bool,
@@ -191,6 +204,7 @@ pub struct Work {
     pub drain: Length,
     pub threads: usize,
     pub cpus: Vec<usize>,
+    pub spin: Length,
     pub seed: u64,
     pub ledger: Option<PathBuf>,
 }
@@ -217,9 +231,9 @@ impl Settings {
         }
         over!(bootstrap topic topics partitions replication topic_config existing keep producers rate
             rate_per_producer arrivals record_bytes records_file keys batch_bytes linger compression
-            acks idempotent in_flight request_bytes consumers groups start fetch_bytes
-            fetch_partition_bytes verify duration warm_up drain threads cpus seed label broker_pid
-            broker_cpus ceilings broker_version durability out name
+            acks idempotent in_flight request_bytes consumers groups start consume_after fetch_bytes
+            fetch_partition_bytes verify duration warm_up drain threads cpus spin seed label
+            broker_pid broker_cpus ceilings broker_version durability out name
             ledger)
     }
 
@@ -265,6 +279,7 @@ impl Settings {
             consumers,
             groups: self.groups.unwrap_or(usize::from(consumers > 0)),
             start: self.start.unwrap_or_default(),
+            consume_after: self.consume_after.unwrap_or(false),
             fetch_bytes: self.fetch_bytes.unwrap_or(4 << 20),
             fetch_partition_bytes: self.fetch_partition_bytes.unwrap_or(1 << 20),
             verify: self.verify.unwrap_or(false),
@@ -273,6 +288,7 @@ impl Settings {
             drain: self.drain.unwrap_or(Length::from_secs(30)),
             threads: self.threads.unwrap_or(cpus.len().max(1)),
             cpus,
+            spin: self.spin.unwrap_or(SPIN),
             seed: self.seed.unwrap_or(1),
             ledger: self.ledger.clone(),
         };
@@ -337,6 +353,12 @@ impl Work {
         if self.verify && self.consumers == 0 {
             return Err("verify = true needs consumers".to_string());
         }
+        if self.consume_after && !self.stamps() {
+            return Err("consume_after = true needs producers and consumers".to_string());
+        }
+        if self.start == Start::Again && self.producers > 0 {
+            return Err("start = again reads what is there: it needs producers = 0".to_string());
+        }
         if self.ledger.is_some() && !(self.verify && self.producers > 0) {
             return Err("ledger = FILE needs verify = true, and producers".to_string());
         }
@@ -390,6 +412,51 @@ impl Work {
             ("warm_up", self.warm_up.to_string()),
             ("threads", self.threads.to_string()),
         ];
-        all.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+        // Said only where they differ from what all runs did before there were such settings.
+        let consume_after = self.consume_after.then(|| ("consume_after", "true".to_string()));
+        let spin = (self.spin != SPIN).then(|| ("spin", self.spin.to_string()));
+        let all = all.into_iter().chain(consume_after).chain(spin);
+        all.map(|(name, value)| (name.to_string(), value)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(settings: &Settings, refused: Option<&str>) {
+        match (settings.check(), refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(refused)) => assert!(error.contains(refused), "{error}"),
+            (checked, _) => panic!("{checked:?}"),
+        }
+    }
+
+    #[test]
+    fn who_reads_again_or_afterwards_is_told_what_that_needs() {
+        let again = Settings {
+            start: Some(Start::Again),
+            producers: Some(0),
+            consumers: Some(1),
+            ..Settings::default()
+        };
+        check(&again, None);
+        check(&Settings { producers: Some(1), ..again.clone() }, Some("producers = 0"));
+        let after =
+            Settings { consume_after: Some(true), consumers: Some(1), ..Settings::default() };
+        check(&after, None);
+        check(&Settings { consumers: None, ..after.clone() }, Some("producers and consumers"));
+        check(&Settings { producers: Some(0), ..after }, Some("producers and consumers"));
+    }
+
+    #[test]
+    fn only_settings_that_change_the_work_are_added_to_what_was_always_said() {
+        let said = |settings: Settings| settings.check().unwrap().described();
+        let usual = said(Settings::default());
+        let spin = said(Settings { spin: Some(Length(Duration::ZERO)), ..Settings::default() });
+        assert_eq!(usual.len(), 25);
+        assert_eq!(spin.len(), 26);
+        assert_eq!(spin["spin"], "0");
     }
 }

@@ -105,12 +105,8 @@ impl Stub {
     }
 }
 
-fn versions() -> ApiVersionsResponse {
-    fn range<R: Request + Message>(max: i16) -> ApiVersion {
-        let ours = R::VERSIONS;
-        let max_version = (*ours.end()).min(max);
-        ApiVersion { api_key: R::KEY.to_i16(), min_version: *ours.start(), max_version }
-    }
+/// What the stub answers.
+pub fn versions() -> ApiVersionsResponse {
     let api_keys = vec![
         range::<ProduceRequest>(PRODUCE_VERSION_MAX),
         range::<ApiVersionsRequest>(3),
@@ -120,6 +116,13 @@ fn versions() -> ApiVersionsResponse {
         range::<DeleteTopicsRequest>(5),
     ];
     ApiVersionsResponse { api_keys, ..Default::default() }
+}
+
+/// An API in all versions that the codec knows, up to `max`.
+pub fn range<R: Request + Message>(max: i16) -> ApiVersion {
+    let ours = R::VERSIONS;
+    let max_version = (*ours.end()).min(max);
+    ApiVersion { api_key: R::KEY.to_i16(), min_version: *ours.start(), max_version }
 }
 
 fn created(request: CreateTopicsRequest) -> CreateTopicsResponse {

@@ -1,5 +1,6 @@
 //! The admin port on a simulated host: what it shows, and what bad clients cannot do to it.
 
+mod faults;
 mod groups;
 
 use super::exposition::Kind;
@@ -216,11 +217,13 @@ fn the_page_of_faults_says_which_partition_what_and_where() {
         assert_eq!((fault["topic"].as_str(), fault["partition"].as_i64()), (Some("t"), Some(2)));
         assert_eq!(fault["shard"].as_u64(), Some(host.owner("t", 2) as u64));
         let text = |name: &str| fault[name].as_str().unwrap();
-        assert_eq!([text("state"), text("kind"), text("operation")], ["offline", "damage", "read"]);
+        let told = [text("state"), text("kind"), text("operation")];
+        assert_eq!(told, ["offline", "damage", "accept"]);
         assert_eq!(text("file"), "/data/t-2/partition.metadata");
         assert_eq!(fault["position"].as_u64(), Some(0));
         assert!(text("reason").starts_with("it names no topic id; "), "{fault}");
-        assert!(text("remedy").starts_with("stop the broker and run `corelog doctor"), "{fault}");
+        assert!(text("reason").contains("or write it anew: `version: 0`, then "), "{fault}");
+        assert!(text("remedy").ends_with("then restart the broker"), "{fault}");
         assert_eq!(page["left_out"].as_u64(), Some(0));
         let (_, metrics) = get("/metrics", "").await;
         assert_eq!(sum(&metrics, "corelog_partitions_offline", "reason=\"damage\""), 1.0);

@@ -5,8 +5,9 @@ mod host;
 use super::data::{DataDirectory, Held};
 use super::output::{self, Failure, Format};
 use crate::control_plane::metadata_log::{self, MetadataLogError};
+use crate::log::segment::PRODUCERS_SUFFIX;
 use crate::log::{
-    Finding, FindingKind, Inspection, PartitionFacts, Remedy, inspect_recovery_points,
+    Finding, FindingKind, Inspection, LogFault, PartitionFacts, Remedy, inspect_recovery_points,
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -68,7 +69,8 @@ struct Report {
     /// What the metadata log holds, in a few words.
     metadata_state: String,
     points: Vec<Finding>,
-    partitions: Vec<(String, Result<Inspection, String>)>,
+    /// Or what kept it from being looked at.
+    partitions: Vec<(String, Result<Inspection, Finding>)>,
     leftovers: Vec<String>,
 }
 
@@ -76,7 +78,7 @@ impl Report {
     fn is_sound(&self) -> bool {
         let beside = self.metadata.iter().chain(&self.points);
         let is_sound =
-            |looked: &Result<Inspection, String>| looked.as_ref().is_ok_and(Inspection::is_sound);
+            |looked: &Result<Inspection, Finding>| looked.as_ref().is_ok_and(Inspection::is_sound);
         beside.into_iter().all(|found| !found.kind.is_damage())
             && self.partitions.iter().all(|(_, looked)| is_sound(looked))
     }
@@ -94,7 +96,7 @@ impl Data {
         let mut partitions = Vec::with_capacity(chosen.len());
         for facts in &chosen {
             let looked = Inspection::of(&held.shard, facts, &|bytes| progress.inc(bytes)).await;
-            partitions.push((facts.id.to_string(), looked.map_err(|fault| fault.to_string())));
+            partitions.push((facts.id.to_string(), looked.map_err(|fault| not_looked_at(&fault))));
         }
         progress.finish_and_clear();
         let (metadata, metadata_state) = self.look_at_metadata(held);
@@ -149,6 +151,24 @@ impl Data {
                 (vec![found], "damaged: topics are told by their folders".to_string())
             }
         }
+    }
+}
+
+/// A file without which a partition cannot be looked at. What else it has is not known then.
+fn not_looked_at(fault: &LogFault) -> Finding {
+    let path = fault.path();
+    let is_snapshot = path.extension().is_some_and(|suffix| suffix == PRODUCERS_SUFFIX);
+    let LogFault { operation, reason, .. } = fault;
+    Finding {
+        kind: if is_snapshot { FindingKind::Producers } else { FindingKind::Damage },
+        path,
+        position: fault.position,
+        offsets: None,
+        reason: format!(
+            "cannot {operation} it: {reason}; nothing else of this partition was looked at"
+        ),
+        after: None,
+        remedy: Remedy::ByHand(fault.remedy()),
     }
 }
 
@@ -230,7 +250,7 @@ fn write_text(out: &mut impl Write, report: &Report, directory: &Path) -> io::Re
                     writeln!(out, "\n{name}: {} findings more", looked.findings_left_out)?;
                 }
             }
-            Err(fault) => writeln!(out, "\n{name}: {fault}")?,
+            Err(finding) => write_finding(out, finding, Some(name), directory)?,
         }
     }
     Ok(())
@@ -296,7 +316,12 @@ fn write_json(out: &mut impl Write, report: &Report) -> io::Result<()> {
                 "findings": findings(&looked.findings),
                 "findings_left_out": looked.findings_left_out,
             }),
-            Err(fault) => json!({ "subject": name, "sound": false, "error": fault }),
+            Err(finding) => json!({
+                "subject": name,
+                "sound": false,
+                "error": finding.reason,
+                "findings": findings(std::slice::from_ref(finding)),
+            }),
         };
         writeln!(out, "{line}")?;
     }

@@ -3,8 +3,8 @@
 use super::data::{DataDirectory, Held};
 use super::moment;
 use super::output::{self, Failure};
-use crate::log::{self, Inspection, PartitionFacts, RepairPlan};
-use std::io::Write;
+use crate::log::{self, Finding, Inspection, PartitionFacts, Remedy, RepairPlan};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Repair a partition of a data directory that no broker uses.
@@ -67,7 +67,11 @@ impl Repair {
         let plan = RepairPlan::make(&found, self.how()).map_err(Failure::failed)?;
         let Some(plan) = plan else {
             return output::stdout(|out| {
-                writeln!(out, "{name}: nothing to repair, {} records", found.totals.records)
+                writeln!(out, "{name}: nothing to repair, {} records", found.totals.records)?;
+                for finding in &found.findings {
+                    write_by_hand(out, finding)?;
+                }
+                Ok(())
             });
         };
         output::stdout(|out| {
@@ -116,4 +120,11 @@ impl Repair {
         let places = names.map(|name| all.join(name).join(&self.partition));
         places.into_iter().find(|place| !place.exists()).expect("numbers do not end")
     }
+}
+
+/// What is wrong and no repair mends.
+fn write_by_hand(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
+    let Remedy::ByHand(what) = finding.remedy else { return Ok(()) };
+    writeln!(out, "{}: {}", finding.path.display(), finding.reason)?;
+    writeln!(out, "  no repair mends that: {what}")
 }

@@ -168,16 +168,12 @@ impl Found {
                 topic.name
             )
         };
+        let refused = |what: String| LogFault::unaccepted(&path, reason(what));
         let fault = match label {
             Ok(Label::Missing) => return,
             Ok(Label::Id(said)) if said == id => return,
-            Ok(Label::Id(said)) => {
-                let what = format!("it names the topic id {said}, not {id}");
-                LogFault::damage(&path, 0, reason(what))
-            }
-            Ok(Label::Illegible) => {
-                LogFault::damage(&path, 0, reason("it names no topic id".to_string()))
-            }
+            Ok(Label::Id(said)) => refused(format!("it names the topic id {said}, not {id}")),
+            Ok(Label::Illegible) => refused("it names no topic id".to_string()),
             Err(error) => {
                 let error = io::Error::new(error.kind(), reason(error.to_string()));
                 LogFault::from_io("read", &path, 0, &error)

@@ -4,7 +4,11 @@
 //! sync, make an image, install it on every shard, answer. What gathers while it does so is done together
 //! next time. It never waits for a client's connection, and nothing it answers with success can be lost.
 //! When nothing has come for a while, and when the broker stops, it seals the log.
+//!
+//! - `queue`: what is asked, and where answers are awaited
+//! - `offline`: what the image says beside the facts
 
+mod offline;
 mod queue;
 
 use super::adopt;
@@ -30,9 +34,8 @@ use crate::shard::control::{
 use crate::shard::image::{BrokerScope, PartitionPlace};
 use crate::shard::placement;
 use crate::shard::quota_table::{QuotaEntity, QuotaKind};
-use crate::shard::request::{PartitionKey, ShardRequest};
+use crate::shard::request::PartitionKey;
 use crate::types::{Offset, ShardId, TopicId};
-use futures_util::future::join_all;
 use queue::{Pending, Queue, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -93,6 +96,7 @@ impl Controller {
             scarce: None,
             unsealed_since: None,
             withheld: Arc::default(),
+            offline: BTreeMap::new(),
             unread: BTreeSet::new(),
             state,
             version: 0,
@@ -121,6 +125,8 @@ struct Worker {
     unsealed_since: Option<Instant>,
     /// Partitions that this life does not open, and why.
     withheld: Arc<BTreeMap<PartitionKey, LogFault>>,
+    /// Partitions that cannot be read now, by shard.
+    offline: BTreeMap<ShardId, Vec<PartitionKey>>,
     /// Names of topics that may be in the data directory and could not be read.
     unread: BTreeSet<String>,
     state: State,
@@ -206,6 +212,10 @@ impl Worker {
             if self.shard.is_stopping() {
                 self.seal().await;
                 group.into_iter().for_each(|pending| pending.slot.complete(ControlReply::Stopping));
+                continue;
+            }
+            let group = self.hear_offline(group).await;
+            if group.is_empty() {
                 continue;
             }
             if let Err(error) = self.ready().await {
@@ -307,14 +317,8 @@ impl Worker {
     /// Shows the state to all shards; when it returns, all have taken it up.
     async fn install(&mut self) {
         self.state.settle(&self.config);
-        self.version += 1;
-        let mut image = self.state.image(self.version);
-        Arc::make_mut(&mut image).withheld = self.withheld.clone();
-        let asked = self
-            .shard
-            .all_shards()
-            .map(|shard| self.shard.ask(shard, ShardRequest::Install { image: image.clone() }));
-        join_all(asked).await;
+        let image = self.state.image(self.version + 1);
+        self.show(image).await;
     }
 
     // ------------------------------------------------------------ decisions
@@ -364,6 +368,8 @@ impl Worker {
             ControlRequest::SetLogStart { topic_id, index, offset } => {
                 ControlReply::SetLogStart(self.set_log_start(*topic_id, *index, *offset, change))
             }
+            // Heard before.
+            ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
             ControlRequest::Stop => ControlReply::Stopping,
         }
     }
@@ -627,6 +633,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::AlterQuotas { .. } => ControlReply::AlterQuotas(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
+        ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
         ControlRequest::Stop => ControlReply::Stopping,
     }
 }

@@ -117,16 +117,19 @@ impl Page<'_> {
     ) -> Vec<DescribeTopicPartitionsResponsePartition> {
         let places = (0..).zip(&topic.partitions).skip(from as usize).take(self.room);
         let describe = |(partition_index, place): (i32, &PartitionPlace)| {
-            let leader_id = self.control_plane.endpoints.broker_of(place.shard);
+            let standing =
+                self.control_plane.standing(self.image, topic.id, partition_index, place);
             DescribeTopicPartitionsResponsePartition {
                 partition_index,
-                leader_id,
+                leader_id: standing.leader,
                 leader_epoch: place.leader_epoch,
-                replica_nodes: vec![leader_id],
-                isr_nodes: vec![leader_id],
+                replica_nodes: vec![standing.replica],
+                isr_nodes: vec![standing.replica],
                 eligible_leader_replicas: Some(Vec::new()),
                 last_known_elr: Some(Vec::new()),
-                ..DescribeTopicPartitionsResponsePartition::default()
+                offline_replicas: standing.offline,
+                // As by Kafka, also where nobody leads.
+                error_code: ErrorCode::None,
             }
         };
         places.map(describe).collect()

@@ -2,7 +2,7 @@
 
 use super::create_topics;
 use super::{ConnectionInfo, ControlPlane, topic_name};
-use crate::shard::image::Topic;
+use crate::shard::image::{MetadataImage, Topic};
 use crate::types::TopicId;
 use crate::wire::api::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -34,7 +34,7 @@ pub async fn handle(
     }
     let operations = request.include_topic_authorized_operations;
     let allow_creation = request.allow_auto_topic_creation;
-    let describe = |topic: &Arc<Topic>| describe(control_plane, topic, operations);
+    let describe = |topic: &Arc<Topic>| describe(control_plane, &image, topic, operations);
     let asked = match request.topics {
         // Version 0 has no null: an empty list asks for all.
         Some(asked) if !(version == 0 && asked.is_empty()) => asked,
@@ -128,7 +128,7 @@ async fn answer_missing(
     let image = control_plane.shard.image();
     let answer = |name: Str| {
         if let Some(topic) = image.topic(&name) {
-            return describe(control_plane, topic, operations);
+            return describe(control_plane, &image, topic, operations);
         }
         let error_code = match failures.get(name.as_str()) {
             _ if !is_legal(&name) => ErrorCode::InvalidTopicException,
@@ -144,18 +144,21 @@ async fn answer_missing(
 
 fn describe(
     control_plane: &ControlPlane,
+    image: &MetadataImage,
     topic: &Arc<Topic>,
     operations: bool,
 ) -> MetadataResponseTopic {
     let partitions = (0..).zip(&topic.partitions).map(|(partition_index, place)| {
-        let leader_id = control_plane.endpoints.broker_of(place.shard);
+        let standing = control_plane.standing(image, topic.id, partition_index, place);
+        let is_led = standing.is_led();
         MetadataResponsePartition {
+            error_code: if is_led { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
             partition_index,
-            leader_id,
+            leader_id: standing.leader,
             leader_epoch: place.leader_epoch,
-            replica_nodes: vec![leader_id],
-            isr_nodes: vec![leader_id],
-            ..MetadataResponsePartition::default()
+            replica_nodes: vec![standing.replica],
+            isr_nodes: vec![standing.replica],
+            offline_replicas: standing.offline,
         }
     });
     let mut described = MetadataResponseTopic {

@@ -1,10 +1,10 @@
-//! Asking the shards that own partitions, many at once: one message to each owner.
+//! Who leads a partition, and asking the shards that own partitions, many at once: one message to each owner.
 
 use super::ControlPlane;
 use crate::log::ReadError;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
 use crate::shard::request::{Bounds, PartitionError, PartitionKey, ShardReply, ShardRequest};
-use crate::types::ShardId;
+use crate::types::{ShardId, TopicId};
 use crate::wire::ErrorCode;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +54,41 @@ pub fn check_epoch(asked: i32, current: i32) -> Result<(), ErrorCode> {
         _ if asked < 0 || asked == current => Ok(()),
         _ if asked < current => Err(ErrorCode::FencedLeaderEpoch),
         _ => Err(ErrorCode::UnknownLeaderEpoch),
+    }
+}
+
+/// Where clients are told that nobody leads.
+const NO_LEADER: i32 = -1;
+
+/// Who has a partition, by the ids of brokers.
+pub struct Standing {
+    /// The one that has it; also in sync, whatever is wrong with it: by Kafka's rules the last one stays so.
+    pub replica: i32,
+    pub leader: i32,
+    /// Those that have it and cannot serve it (KIP-112).
+    pub offline: Vec<i32>,
+}
+
+impl Standing {
+    pub fn is_led(&self) -> bool {
+        self.leader != NO_LEADER
+    }
+}
+
+impl ControlPlane {
+    /// Who leads a partition, as the image says: its owner, or nobody while it cannot be read.
+    pub(super) fn standing(
+        &self,
+        image: &MetadataImage,
+        topic_id: TopicId,
+        index: i32,
+        place: &PartitionPlace,
+    ) -> Standing {
+        let replica = self.endpoints.broker_of(place.shard);
+        if image.is_offline(PartitionKey { topic_id, index }) {
+            return Standing { replica, leader: NO_LEADER, offline: vec![replica] };
+        }
+        Standing { replica, leader: replica, offline: Vec::new() }
     }
 }
 

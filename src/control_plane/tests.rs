@@ -1,6 +1,8 @@
 //! The APIs as clients meet them, on two shards of the simulation. That Apache Kafka answers the same is
 //! checked against recordings of it (tests/clients/oracle.py).
 
+mod offline;
+
 use super::harness::{self, Host};
 use crate::config::Config;
 use crate::limits::{

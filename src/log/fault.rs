@@ -59,6 +59,11 @@ impl LogFault {
         LogFault { kind: FaultKind::Damage, operation: "read", path, position, reason }
     }
 
+    /// A file whose words are not accepted: `reason` says what to write into it. No repair touches it.
+    pub fn unaccepted(path: &Path, reason: String) -> LogFault {
+        LogFault { operation: "accept", ..LogFault::damage(path, 0, reason) }
+    }
+
     pub fn path(&self) -> PathBuf {
         PathBuf::from(&self.path)
     }
@@ -72,6 +77,9 @@ impl LogFault {
                  the file there, as ddrescue makes one of what is left of it, and run `corelog doctor data`"
             }
             FaultKind::Device => "check the device and the kernel log, then restart the broker",
+            FaultKind::Damage if self.operation == "accept" => {
+                "look at the device, mend the file, then restart the broker"
+            }
             FaultKind::Damage => {
                 "stop the broker and run `corelog doctor data`, which says what is lost; then restore the \
                  file from a copy, or run `corelog repair`"

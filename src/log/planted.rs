@@ -49,6 +49,8 @@ pub enum Bug {
     SkipSyncOfMetadata,
     /// A start shows what it finds in the metadata log before it is durable.
     SkipSyncOfFoundMetadata,
+    /// The metadata log is not sealed, so that damage to its last change can pass for a torn tail.
+    SkipSeal,
     /// A partition's open files are known by its name, and kept when it is deleted.
     ReuseFileIdentity,
     /// Batches that wait for a partition to be opened are appended newest first.
@@ -78,12 +80,13 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a whole broker shows.
-    pub const OF_BROKERS: [Bug; 9] = [
+    pub const OF_BROKERS: [Bug; 10] = [
         Bug::ForgetPendingBound,
         Bug::OpenMovedTwice,
         Bug::ForgetPlaces,
         Bug::SkipSyncOfMetadata,
         Bug::SkipSyncOfFoundMetadata,
+        Bug::SkipSeal,
         Bug::ReuseFileIdentity,
         Bug::TurnEarlyAppends,
         Bug::ForgetProducerIds,

@@ -310,6 +310,30 @@ fn a_clean_stop_leaves_nothing_to_scan_and_is_left_alone_when_nothing_came() {
 }
 
 #[test]
+fn what_power_loss_left_of_deleted_records_is_read_by_one_start_only() {
+    simulate(async {
+        let partition = open(&shard()).await;
+        for batch in 0..40 {
+            append(&partition, bytes_of(1, 3000, batch, None)).await;
+        }
+        // As after a loss of power without fsync: there were more, and all were deleted.
+        let open_behind = async |end| {
+            let (id, config) = (partition.id.clone(), Arc::new(LogConfig::default()));
+            let again = Partition::open(&shard(), id, config, 0, Offset(90)).await.unwrap();
+            assert_eq!((again.log_start(), again.high_watermark()), (Offset(90), Offset(end)));
+            again
+        };
+        let first = open_behind(90).await;
+        assert_eq!(first.recovery().scanned_bytes, partition.log_bytes());
+        let second = open_behind(90).await;
+        assert!(second.recovery().scanned_bytes < 8000, "{:?}", second.recovery());
+        assert_eq!(append(&second, bytes_of(1, 10, 5, None)).await, 90);
+        let third = open_behind(91).await;
+        assert_eq!(read(&third, 90, 1, true).await, [90]);
+    });
+}
+
+#[test]
 fn torn_tail_is_cut_at_the_last_whole_batch() {
     simulate(async {
         let partition = open(&shard()).await;
@@ -544,6 +568,18 @@ fn an_index_need_not_be_readable_but_what_records_do_not_tell_must_be() {
             assert!(told.contains(lost) && told.contains("ddrescue"), "{told}");
             disk().heal();
         }
+        // The doctor says so, and looks at the rest.
+        disk().fail_always(sim::DiskOperation::Read, "00000000000000000004.producers");
+        let facts = PartitionFacts {
+            id: partition.id.clone(),
+            config: Arc::new(config),
+            leader_epoch: 0,
+            log_start: None,
+        };
+        let found = Inspection::of(&shard, &facts, &|_| ()).await.unwrap();
+        let told: Vec<_> = found.findings.iter().map(|finding| &finding.reason[..]).collect();
+        assert!(matches!(told[..], [one] if one.contains("cannot be read: ")), "{told:?}");
+        assert_eq!((found.totals.records, found.end), (4, Offset(4)));
     });
 }
 

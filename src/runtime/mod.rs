@@ -33,9 +33,9 @@ pub mod sim;
 #[cfg(any(test, feature = "sim"))]
 pub use self::sim::{
     DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, busy_time,
-    create_directory_all, list_directory, mesh, now, prepare_directory, process_usage, random_u64,
-    remove_directory, remove_file, rename, sleep, spawn, spawn_background, sync_directory,
-    volume_space, wall_clock, yield_if_needed, yield_now,
+    create_directory_all, last_modified, list_directory, mesh, now, prepare_directory,
+    process_usage, random_u64, remove_directory, remove_file, rename, sleep, spawn,
+    spawn_background, sync_directory, volume_space, wall_clock, yield_if_needed, yield_now,
 };
 
 use crate::types::Timestamp;

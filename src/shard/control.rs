@@ -3,6 +3,7 @@
 
 use super::image::BrokerScope;
 use super::quota_table::{QuotaEntity, QuotaKind};
+use super::request::PartitionKey;
 use crate::types::{Offset, ShardId, TopicId};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -106,6 +107,11 @@ pub enum ControlRequest {
         index: i32,
         offset: Offset,
     },
+    /// All partitions of a shard that cannot be read now. No fact of the metadata log: nothing is recorded.
+    TellOffline {
+        shard: ShardId,
+        partitions: Vec<PartitionKey>,
+    },
     /// The last request of a shard that is stopping: what was written is left complete.
     Stop,
 }
@@ -126,6 +132,7 @@ pub enum ControlReply {
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),
     SetLogStart(Result<(), ControlError>),
+    TellOffline,
     Stopping,
 }
 

@@ -5,7 +5,7 @@ use super::quota_table::QuotaTable;
 use super::request::PartitionKey;
 use crate::log::{LogConfig, LogFault};
 use crate::types::{Offset, ShardId, TopicId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Where a partition lives, and what its owner must know to open it.
@@ -95,6 +95,8 @@ pub struct MetadataImage {
     pub group_overrides: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     /// Partitions that a start leaves closed, with what is wrong with their folders.
     pub withheld: Arc<BTreeMap<PartitionKey, LogFault>>,
+    /// Partitions that cannot be read now, as their shards tell (`offline`). Of this life only.
+    pub offline: Arc<BTreeSet<PartitionKey>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
@@ -127,6 +129,11 @@ impl MetadataImage {
     pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
         let from = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
         self.topics.range::<str, _>(from).map(|(_, topic)| topic)
+    }
+
+    /// Whether nobody can be served from a partition, so that nobody leads it.
+    pub fn is_offline(&self, key: PartitionKey) -> bool {
+        self.offline.contains(&key)
     }
 
     pub fn topic_count(&self) -> usize {

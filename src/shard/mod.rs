@@ -2,7 +2,7 @@
 //!
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
-//! - `opening`: partitions that a start has not opened yet
+//! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
 //! - `scrape`: what is read of a shard for the admin port
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
@@ -14,6 +14,7 @@ pub mod coordinators;
 pub mod image;
 mod lifecycle;
 pub mod mailbox;
+mod offline;
 mod opening;
 mod partitions;
 pub mod placement;

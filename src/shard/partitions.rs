@@ -47,6 +47,7 @@ impl Shard {
         if self.image.borrow().version == 0 {
             self.open_later(&image);
             self.show(image);
+            drop(runtime::spawn_background(self.clone().tell_offline_when_changed()));
             return;
         }
         let unopened = self.unopened_but_gone(|key| self.is_here(&image, *key));

@@ -80,6 +80,8 @@ pub struct Consumer {
     lag: u64,
     /// Where each partition ended when all producers had; before that, nothing.
     ends: Option<HashMap<TopicPartition, Option<Offset>>>,
+    /// Where those begin and end that are read over and over.
+    again: HashMap<TopicPartition, (Offset, Offset)>,
     seen: Seen,
     /// Records since others had their turn.
     turn: u64,
@@ -107,7 +109,7 @@ impl Consumer {
         let mine: Vec<TopicPartition> = mine.collect();
         let query = match work.start {
             Start::End => OffsetQuery::Latest,
-            Start::Beginning => OffsetQuery::Earliest,
+            Start::Beginning | Start::Again => OffsetQuery::Earliest,
             Start::Behind(length) => {
                 let age = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
                 OffsetQuery::At(Timestamp(runtime::wall_clock().0.saturating_sub(age)))
@@ -123,19 +125,30 @@ impl Consumer {
             ..FetcherOptions::default()
         };
         let mut fetcher = Fetcher::new(given.client.clone(), options);
-        let mut places = HashMap::new();
+        let (mut places, mut again) = (HashMap::new(), HashMap::new());
         for partition in mine {
             let end = ends.get(&partition).copied().flatten().unwrap_or_default();
             // After the last record there is none of that time: at the end then.
             let start = from.get(&partition).copied().flatten().unwrap_or(end);
+            if work.start == Start::Again {
+                if start == end {
+                    // It would only be waited for.
+                    continue;
+                }
+                again.insert(partition.clone(), (start, end));
+            }
             let lag = (end - start).max(0) as u64;
             places.insert(partition.clone(), Place { next: start, lag });
             fetcher.assign(partition, start);
         }
-        let seen = Seen::default();
+        if work.start == Start::Again && again.is_empty() {
+            let why = "start = again: there is nothing to read for a consumer".to_string();
+            return Err(ClientError::Invalid(why));
+        }
+        let (seen, window) = (Seen::default(), Window::default());
         let lag = places.values().map(|place| place.lag).sum();
-        let window = Window::default();
-        Ok(Consumer { given, window, fetcher, topics, places, lag, ends: None, seen, turn: 0 })
+        let ends = None;
+        Ok(Consumer { given, window, fetcher, topics, places, lag, ends, again, seen, turn: 0 })
     }
 
     /// Reads until all that producers of this run wrote has been read, or the run is stopped.
@@ -143,6 +156,9 @@ impl Consumer {
         self.window = window;
         let mut failed = None;
         let progress = self.given.progress.clone();
+        if self.given.work.consume_after {
+            self.wait_for_producers().await;
+        }
         while !progress.stop.load(Ordering::Relaxed) && !self.fetcher.is_idle() {
             if self.has_read_all().await {
                 break;
@@ -167,6 +183,16 @@ impl Consumer {
         }
         progress.consumers_ended.fetch_add(1, Ordering::SeqCst);
         Outcome { group: self.given.group, seen: self.seen, failed }
+    }
+
+    /// Until all producers of the run have ended, or it is stopped.
+    async fn wait_for_producers(&self) {
+        let Assignment { work, progress, .. } = &self.given;
+        while progress.producers_ended.load(Ordering::SeqCst) < work.producers
+            && !progress.stop.load(Ordering::Relaxed)
+        {
+            runtime::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Whether the producers of the run have ended, and all that they wrote was read. What they wrote and do not know
@@ -196,6 +222,8 @@ impl Consumer {
         let partition = fetched.partition.partition;
         let window = self.window;
         let counts = window.counts(now);
+        // Whoever comes afterwards says nothing of how soon a record arrives.
+        let measures = !self.given.work.consume_after;
         for (header, batch) in &fetched.batches {
             let mut payload = 0;
             let mut records = 0;
@@ -214,7 +242,7 @@ impl Consumer {
                     }
                     return;
                 };
-                if window.counts(stamp.planned) {
+                if measures && window.counts(stamp.planned) {
                     meters.end_to_end.record(now.saturating_sub(stamp.planned));
                 }
                 if verify {
@@ -234,7 +262,16 @@ impl Consumer {
         }
         self.given.meters.borrow_mut().consumed.requests += u64::from(counts);
         self.note_lag(fetched);
+        self.rewind(fetched);
         Ok(())
+    }
+
+    /// Begins again with a partition of which all that was there at the start has been read.
+    fn rewind(&mut self, fetched: &Fetched) {
+        let Some((start, end)) = self.again.get(&fetched.partition) else { return };
+        if fetched.batches.last().is_some_and(|(last, _)| last.next_offset() >= *end) {
+            self.fetcher.assign(fetched.partition.clone(), *start);
+        }
     }
 
     fn note_lag(&mut self, fetched: &Fetched) {

@@ -171,7 +171,9 @@ impl Producer {
         let mut running = Running::new();
         runtime::sleep(window.start.since(runtime::now())).await;
         if self.pace.is_none() {
-            (0..self.lanes.len()).for_each(|lane| self.line_up(lane, window.start.0));
+            // Producers begin with different partitions, or all of them would go through these in step.
+            let (count, first) = (self.lanes.len(), self.sticky.lane);
+            (0..count).for_each(|at| self.line_up((first + at) % count, window.start.0));
         }
         loop {
             let now = runtime::now();

@@ -258,12 +258,14 @@ pub enum Start {
     #[default]
     End,
     Beginning,
+    /// At the beginning, and there again whenever what was there at the start has been read.
+    Again,
     /// At the first record that is at most this old.
     Behind(Length),
 }
 
 impl Need for Start {
-    const NEED: &'static str = "end, beginning, or behind:LENGTH such as behind:10m";
+    const NEED: &'static str = "end, beginning, again, or behind:LENGTH such as behind:10m";
 }
 
 impl FromStr for Start {
@@ -273,6 +275,7 @@ impl FromStr for Start {
         match text.split_once(':') {
             None if text == "end" => Ok(Start::End),
             None if text == "beginning" => Ok(Start::Beginning),
+            None if text == "again" => Ok(Start::Again),
             Some(("behind", length)) => Ok(Start::Behind(length.parse()?)),
             _ => Err(expected::<Start>(text)),
         }
@@ -284,6 +287,7 @@ impl fmt::Display for Start {
         match self {
             Start::End => write!(f, "end"),
             Start::Beginning => write!(f, "beginning"),
+            Start::Again => write!(f, "again"),
             Start::Behind(length) => write!(f, "behind:{length}"),
         }
     }
@@ -403,6 +407,8 @@ mod tests {
             check::<Keys>(given, None);
         }
         check::<Start>("behind:10m", Some("behind:10m"));
+        check::<Start>("again", Some("again"));
+        check::<Start>("again:10m", None);
         check::<Compression>("zstd", Some("zstd"));
         check::<Compression>("brotli", None);
         check::<AcksText>("-1", Some("all"));

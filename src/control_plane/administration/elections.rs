@@ -1,4 +1,4 @@
-//! ElectLeaders: each partition has one replica, which leads it, so no election is ever needed.
+//! ElectLeaders: each partition has one replica, which leads it unless it is offline, so no election ever helps.
 
 use crate::control_plane::ControlPlane;
 use crate::control_plane::partitions::locate;
@@ -11,15 +11,17 @@ use crate::wire::api::elect_leaders::{
 use crate::wire::{ErrorCode, Str};
 
 /// Kinds of elections: the preferred replica, or whichever is there (KIP-460).
-const KINDS: std::ops::RangeInclusive<i8> = 0..=1;
+const PREFERRED: i8 = 0;
+const KINDS: std::ops::RangeInclusive<i8> = PREFERRED..=1;
 
 pub async fn handle(
     control_plane: &ControlPlane,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
-    let is_known = KINDS.contains(&request.election_type);
+    let kind = request.election_type;
+    let is_known = KINDS.contains(&kind);
     let image = control_plane.shard.image();
-    // Null asks for all partitions that need an election: none does.
+    // Null asks for all partitions that need an election: there is none that one helps.
     let topics = request.topic_partitions.unwrap_or_default();
     if topics.iter().map(|topic| topic.partitions.len()).sum::<usize>()
         > ADMINISTERED_PARTITIONS_MAX
@@ -31,7 +33,7 @@ pub async fn handle(
     for asked in topics {
         let mut partition_result = Vec::with_capacity(asked.partitions.len());
         for partition_id in asked.partitions {
-            let (error_code, text) = outcome(&image, is_known, &asked.topic, partition_id);
+            let (error_code, text) = outcome(&image, kind, &asked.topic, partition_id);
             let error_message = Some(Str::from_static(text));
             partition_result.push(PartitionResult { partition_id, error_code, error_message });
             runtime::yield_if_needed().await;
@@ -45,16 +47,18 @@ pub async fn handle(
     }
 }
 
-fn outcome(
-    image: &MetadataImage,
-    is_known: bool,
-    topic: &str,
-    index: i32,
-) -> (ErrorCode, &'static str) {
-    if !is_known {
+fn outcome(image: &MetadataImage, kind: i8, topic: &str, index: i32) -> (ErrorCode, &'static str) {
+    if !KINDS.contains(&kind) {
         return (ErrorCode::InvalidRequest, "Unknown election type.");
     }
     match locate(image, topic, index) {
+        Ok(found) if image.is_offline(found.key) => {
+            let error_code = match kind {
+                PREFERRED => ErrorCode::PreferredLeaderNotAvailable,
+                _ => ErrorCode::EligibleLeadersNotAvailable,
+            };
+            (error_code, "The partition's only replica is offline.")
+        }
         Ok(_) => (ErrorCode::ElectionNotNeeded, "The partition has its leader."),
         Err(code) => (code, "There is no such partition."),
     }

@@ -11,6 +11,7 @@ use crate::wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::wire::api::init_producer_id::InitProducerIdRequest;
 use crate::wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use crate::wire::{ErrorCode, batch};
+use futures_util::future::join_all;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;

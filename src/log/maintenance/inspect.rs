@@ -100,7 +100,8 @@ async fn inspect(
     facts: &PartitionFacts,
     progress: &dyn Fn(u64),
 ) -> Result<Inspection, LogFault> {
-    let listing = partition.list().await?;
+    let mut listing = partition.list().await?;
+    set_lost_aside(partition, &mut listing).await;
     let first = listing.segments.first().map(|(base, _)| *base);
     let log_start = facts.log_start.or(first).unwrap_or(Offset::ZERO);
     {
@@ -135,6 +136,20 @@ async fn inspect(
         remedy: Remedy::RemakeIndexes,
     });
     Ok(without)
+}
+
+/// Takes the snapshots of producers that the device has lost from those that are read. A start is not as lenient.
+async fn set_lost_aside(partition: &Partition, listing: &mut Listing) {
+    while let Some(newest) = listing.snapshots.last().copied() {
+        let path = segment::file_path(&partition.directory, newest, segment::PRODUCERS_SUFFIX);
+        match small_file::read(&path, ProducerState::SNAPSHOT_BYTES_MAX).await {
+            Err(error) if runtime::is_lost(&error) => {
+                listing.snapshots.pop();
+                listing.lost_snapshots.push((newest, error.to_string()));
+            }
+            _ => break,
+        }
+    }
 }
 
 async fn look(
@@ -204,6 +219,8 @@ impl<'a> Inspector<'a> {
         if listing.repairing {
             known = known.max(partition.read_repairing().await?);
         }
+        // The name says up to where the log was complete.
+        known = listing.lost_snapshots.iter().fold(known, |known, (offset, _)| known.max(*offset));
         let first = listing.segments.first().map_or(log_start, |(base, _)| *base);
         let is_own = !partition.state.borrow().gaps_allowed();
         let scan = Scan {
@@ -288,6 +305,16 @@ impl<'a> Inspector<'a> {
             let reason = "the history of leader epochs is missing or damaged";
             self.tell(FindingKind::Epochs, &path, reason, Remedy::RemakeIndexes);
             self.result.epochs_stale = true;
+        }
+        for (offset, error) in &self.listing.lost_snapshots {
+            let path = segment::file_path(&directory, *offset, segment::PRODUCERS_SUFFIX);
+            let reason = format!(
+                "the snapshot of producers cannot be read: {error}; the partition stays offline"
+            );
+            let remedy = Remedy::ByHand(
+                "look at the device and the kernel log; if it stays so, put a copy of the file there, even a damaged one",
+            );
+            self.tell(FindingKind::Producers, &path, &reason, remedy);
         }
         for offset in self.listing.snapshots.iter().rev().take(2) {
             let path = segment::file_path(&directory, *offset, segment::PRODUCERS_SUFFIX);

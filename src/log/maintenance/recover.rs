@@ -57,10 +57,11 @@ pub(super) struct Listing {
     /// Base offset and length of each segment, ascending.
     pub segments: Vec<(Offset, u64)>,
     pub snapshots: Vec<Offset>,
+    /// Those that the device has lost, with its words; looked for by inspections only.
+    pub lost_snapshots: Vec<(Offset, String)>,
     temporary: Vec<PathBuf>,
     /// Files of segments that were deleted and not freed.
     deleted: Vec<PathBuf>,
-    /// Files of indexes.
     indexes: Vec<(Offset, PathBuf)>,
     /// Apache Kafka wrote here.
     pub foreign: bool,
@@ -278,7 +279,7 @@ impl Partition {
         }
         let place = segments.last_mut().expect("not empty");
         if scan.next < log_start {
-            self.seal_deleted(&file, &active, &scan).await?;
+            full = full.or(self.seal_deleted(&file, &mut active, &scan).await?);
             *place = Segment::sealed(last, active.end.0);
             segments.push(Segment::empty(log_start));
             scan.next = log_start;
@@ -630,22 +631,24 @@ impl Partition {
         self.sync_names().await
     }
 
-    /// What was deleted is all there was, since power loss took the rest: the log goes on after it, in a
-    /// segment of its own, and the last one has to be such that nothing follows in it.
+    /// What was deleted is all there was, since power loss took the rest: the log goes on after it in a segment of
+    /// its own; nothing follows in the last one, nor is it read again. Gives what a full disk kept from being written.
     async fn seal_deleted(
-        &self,
+        self: &Rc<Self>,
         file: &File,
-        active: &Segment,
+        last: &mut Segment,
         scan: &Scan,
-    ) -> Result<(), LogFault> {
-        let path = self.segment_path(active.base);
-        let fault = |error| LogFault::from_io("recover", &path, active.end.0, &error);
-        file.truncate(active.end.0).await.map_err(fault)?;
+    ) -> Result<Option<LogFault>, LogFault> {
+        let path = self.segment_path(last.base);
+        let fault = |error| LogFault::from_io("recover", &path, last.end.0, &error);
+        file.truncate(last.end.0).await.map_err(fault)?;
         let synced = file.sync().await;
-        synced.map_err(|error| LogFault::of_sync(&path, active.end.0, &error))?;
+        synced.map_err(|error| LogFault::of_sync(&path, last.end.0, &error))?;
+        if let (Some(index), Some(max)) = (&mut last.index, last.max_timestamp) {
+            Rc::make_mut(index).seal(max);
+        }
         self.learn_epochs(scan.succession.epochs());
-        self.write_epochs(false).await?;
-        self.sync_names().await
+        self.complete_rolled(last, scan, scan.next).await
     }
 
     /// Takes up what was read as the partition's state.

@@ -1,6 +1,8 @@
+use super::OPENERS;
 use crate::config::Config;
 use crate::control_plane::harness::{self, Host};
 use crate::runtime::sim::{Simulation, for_each_seed};
+use crate::runtime::sleep;
 use crate::shard::AppendTicket;
 use crate::shard::control::{ControlReply, ControlRequest, NewTopic};
 use crate::shard::request::{PartitionKey, Produced, ReadSpec, ShardReply, ShardRequest};
@@ -9,6 +11,7 @@ use crate::wire::batch::testing::batch;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use std::future::poll_fn;
+use std::time::Duration;
 
 /// More for each of two shards than are opened at once.
 const PARTITIONS: u32 = 64;
@@ -109,6 +112,38 @@ fn whoever_asks_for_a_partition_has_it_opened_and_nobody_waits_for_all() {
         assert_eq!(bounds[0].as_ref().unwrap().high_watermark, Offset(1));
         shard.opened_all().await;
         assert_eq!(shard.partitions().len(), shard.partition_count());
+    });
+}
+
+#[test]
+fn partitions_are_opened_in_the_order_of_their_last_write_whatever_records_say() {
+    for_each_seed(10, |seed| {
+        let simulation = Simulation::new(seed);
+        simulation.run(async {
+            let host = harness::start(1).await;
+            let id = create(&host, "t").await;
+            for index in 0..PARTITIONS as i32 {
+                // The later a partition is written, the older its record says to be.
+                let time = Timestamp(1_000_000 - i64::from(index));
+                let record = batch(&[b"x"], time, None).into();
+                let (key, shard) = owner(&host, id, index);
+                produced(host.shards[0].append(shard, key, record)).await;
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        simulation.crash();
+        simulation.run(async {
+            let host = started(1).await;
+            let shard = &host.shards[0];
+            while shard.partitions().is_empty() {
+                sleep(Duration::from_micros(20)).await;
+            }
+            let open: Vec<i32> = shard.partitions().iter().map(|open| open.id.index).collect();
+            assert!(open.len() < OPENERS, "{open:?}");
+            // Of those before them in line, all that are not open are being opened.
+            let first = PARTITIONS as usize - open.len() - OPENERS;
+            assert!(open.iter().all(|index| *index >= first as i32), "{open:?}");
+        });
     });
 }
 

@@ -386,9 +386,10 @@ pub async fn list(link: &mut Link, is_first: bool) -> Option<()> {
     let listed = answer.topics.iter().filter(is_shared).map(|topic| {
         let name = topic.name.as_ref().expect("all are named").as_str().to_string();
         assert_eq!(topic.error_code, ErrorCode::None, "{name}");
+        let may_fail = now.faults || world.model.borrow().names[&name].rotten;
         let epochs = (0..).zip(&topic.partitions).map(|(index, partition)| {
             assert_eq!(partition.partition_index, index, "{name}");
-            assert!(brokers.contains(&partition.leader_id), "{name}-{index}: {partition:?}");
+            check_standing(partition, &brokers, may_fail);
             partition.leader_epoch
         });
         let epochs = epochs.collect();
@@ -397,4 +398,21 @@ pub async fn list(link: &mut Link, is_first: bool) -> Option<()> {
     let listed: Vec<(String, TopicId, Vec<i32>)> = listed.collect();
     world.model.borrow_mut().listed(&roll, &listed, is_first);
     Some(())
+}
+
+/// A partition is led by who has it; by nobody where the disk may have failed it.
+fn check_standing(
+    partition: &metadata::MetadataResponsePartition,
+    brokers: &BTreeSet<i32>,
+    may_fail: bool,
+) {
+    let replica = partition.replica_nodes[0];
+    assert!(brokers.contains(&replica) && partition.isr_nodes == [replica], "{partition:?}");
+    let is_led = partition.leader_id == replica
+        && partition.error_code == ErrorCode::None
+        && partition.offline_replicas.is_empty();
+    let is_offline = partition.leader_id == -1
+        && partition.error_code == ErrorCode::LeaderNotAvailable
+        && partition.offline_replicas == [replica];
+    assert!(is_led || (is_offline && may_fail), "{partition:?}");
 }

@@ -257,7 +257,14 @@ impl History {
     fn rot_metadata(&self, life: Life) {
         let directory = &self.log.data_directory;
         let seen = self.simulation.run(metadata_log::glimpse(directory));
-        let Some(seen) = seen.ok().flatten().filter(|seen| seen.is_sealed) else { return };
+        let Some(seen) = seen.ok().flatten() else { return };
+        // What is set for the next life is still the last one's. A core that stands still may keep a stop from it.
+        let was_well = !self.world.now.get().faults && self.strain.is_none();
+        let must = self.complete.get() && was_well;
+        assert!(seen.is_sealed || !must, "a stop left the metadata log without a seal");
+        if !seen.is_sealed {
+            return;
+        }
         let disk = self.simulation.disk();
         let file = directory.join(metadata_log::FILE_NAME);
         let (position, bit) = (self.dice.below(seen.end), self.dice.below(8) as u8);

@@ -2,10 +2,12 @@
 //! over when nobody works.
 
 use super::world::World;
+use crate::log::{Partition, PartitionId};
 use crate::net::harness::Host;
 use crate::runtime::{self, sim};
 use crate::shard::request::PartitionKey;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Files that are open beside those that shards hold: the metadata log.
@@ -19,6 +21,8 @@ pub const REQUEST_BYTES_MAX: usize = 19_000;
 /// How long an answer takes from one shard to another, in virtual time: a core may stand still for two seconds, and
 /// then again.
 const ANSWERS_AFTER_MAX: Duration = Duration::from_secs(5);
+/// How long it may take until all shards know what is offline: one look of its shard, and an answer.
+const TOLD_AFTER_MAX: Duration = Duration::from_secs(20);
 /// How long what is in flight may take to end, in virtual time.
 const QUIET_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -54,12 +58,30 @@ pub fn scanned_bytes(host: &Host) -> u64 {
     partitions.map(|partition| partition.recovery().scanned_bytes).sum()
 }
 
+/// Whether all shards see the same, and that nobody leads a partition where it cannot be read.
+fn is_offline_told(host: &Host) -> bool {
+    let image = host.servers[0].shard.image();
+    host.servers.iter().all(|server| {
+        let partitions = server.shard.partitions();
+        let is_told = |partition: &Rc<Partition>| {
+            let PartitionId { topic_id, index, .. } = partition.id;
+            image.is_offline(PartitionKey { topic_id, index }) == partition.read_fault().is_some()
+        };
+        server.shard.image().version == image.version && partitions.iter().all(is_told)
+    })
+}
+
 /// When no topic is being changed: every shard sees the same, and each partition is open on its shard and
 /// nowhere else.
 pub async fn check_all_open(host: &Host) {
     for server in &host.servers {
         server.shard.opened_all().await;
     }
+    let until = runtime::now() + TOLD_AFTER_MAX;
+    while !is_offline_told(host) && runtime::now() < until {
+        runtime::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(is_offline_told(host), "shards are told of other partitions that are offline");
     let image = host.servers[0].shard.image();
     for server in &host.servers {
         assert_eq!(server.shard.image().version, image.version, "shards see different facts");

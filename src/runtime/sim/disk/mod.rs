@@ -9,8 +9,8 @@ mod image;
 mod inode;
 
 pub use file::{
-    DirectoryLock, File, create_directory_all, list_directory, prepare_directory, remove_directory,
-    remove_file, rename, sync_directory,
+    DirectoryLock, File, create_directory_all, last_modified, list_directory, prepare_directory,
+    remove_directory, remove_file, rename, sync_directory,
 };
 
 use super::World;
