@@ -18,8 +18,7 @@ use corelog::wire::api::{
 use corelog::wire::batch::assign_offsets;
 use corelog::wire::compression::Codec;
 use corelog::wire::{
-    ApiKey, Decoder, Encoder, ErrorCode, Records, RequestHeader, WireError,
-    encode_response,
+    ApiKey, Decoder, Encoder, ErrorCode, Records, RequestHeader, WireError, encode_response,
 };
 use std::io::{self, IoSlice, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -5,6 +5,9 @@ use crate::types::{Offset, TopicId};
 use crate::wire::records::{BatchBuilder, ProducerSequence};
 use std::sync::Arc;
 
+/// The code, the records that are told of with what is said of each, and what is said of all.
+type Refusal = (ErrorCode, Vec<(i32, String)>, String);
+
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn topic(config: LogConfig) -> Topic {
@@ -49,11 +52,7 @@ fn without_keys() -> PartitionError {
 }
 
 /// What is found of partition 4, with the records that are named.
-fn found(
-    error: &PartitionError,
-    config: LogConfig,
-    batch: &Bytes,
-) -> Option<(ErrorCode, Vec<(i32, String)>, String)> {
+fn found(error: &PartitionError, config: LogConfig, batch: &Bytes) -> Option<Refusal> {
     let found = find(error, (&topic(config), 4), batch, NOW, &mut Room::default())?;
     let told = found.record_errors.into_iter().map(|one| {
         let text = one.batch_index_error_message.expect("each has its words");
@@ -62,7 +61,7 @@ fn found(
     Some((found.error_code, told.collect(), found.error_message))
 }
 
-fn places(found: Option<(ErrorCode, Vec<(i32, String)>, String)>) -> Vec<i32> {
+fn places(found: Option<Refusal>) -> Vec<i32> {
     found.map_or_else(Vec::new, |(_, named, _)| named.into_iter().map(|(at, _)| at).collect())
 }
 
