@@ -334,6 +334,34 @@ fn what_power_loss_left_of_deleted_records_is_read_by_one_start_only() {
 }
 
 #[test]
+fn what_a_start_cut_stays_cut_after_a_stop_and_power_loss_without_fsync_too() {
+    let config = LogConfig { durability: Durability::Write, ..LogConfig::default() };
+    // A start after the last one may have died before its cut was durable.
+    for_each_seed(20, |seed| {
+        let simulation = Simulation::new(seed);
+        let disk = simulation.disk();
+        disk.put_directory("/data").unwrap();
+        simulation.run(async {
+            append(&open_with(&shard(), config.clone(), 0).await, bytes_of(1, 9000, 5, None)).await
+        });
+        let path = format!("{FOLDER}/00000000000000000000.log");
+        let mut bytes = disk.read_file(&path).unwrap();
+        bytes[100] ^= 1;
+        disk.put_file(&path, &bytes).unwrap();
+        simulation.run(async {
+            let file = runtime::File::open(path.as_ref(), Default::default()).await.unwrap();
+            file.truncate(0).await.unwrap();
+            let partition = open_with(&shard(), config.clone(), 0).await;
+            partition.stop().await.unwrap();
+        });
+        simulation.crash();
+        let recovery =
+            simulation.run(async { open_with(&shard(), config.clone(), 0).await.recovery() });
+        assert_eq!(recovery.cut_bytes, 0);
+    });
+}
+
+#[test]
 fn torn_tail_is_cut_at_the_last_whole_batch() {
     simulate(async {
         let partition = open(&shard()).await;

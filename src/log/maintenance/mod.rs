@@ -1,6 +1,7 @@
 //! COLD: what keeps a partition's files in order, beside the data path.
 
 mod backup;
+mod durable;
 mod epochs;
 mod finding;
 mod free;

@@ -15,19 +15,16 @@
 //! on: so the partition's state changes at the end, at once.
 
 use super::scan::{Scan, Window};
-use crate::limits::BLOCK_BYTES;
 use crate::log::config::LogConfig;
 use crate::log::fault::{LogFault, full_disk_of};
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::partition::{Partition, PartitionId, State};
-use crate::log::planted::{self, Bug};
 use crate::log::producers::ProducerState;
 use crate::log::recovery_points::RecoveryPoint;
 use crate::log::segment::{self, Segment};
 use crate::log::shard_log::ShardLog;
 use crate::log::small_file;
 use crate::log::verify::Succession;
-use crate::runtime::buffer::AlignedBuffer;
 use crate::runtime::{self, File, FileOptions};
 use crate::types::{Durability, Offset, Position, Timestamp};
 use crate::wire::batch::BatchHeader;
@@ -35,9 +32,6 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Bytes rewritten at once when a recovered tail is made durable.
-const REWRITE_BYTES: usize = 1 << 20;
 
 /// Steps by which an index is written on that may be missing at its end: beyond, it is made anew.
 pub(super) const GAP_STEPS_MAX: u64 = 4;
@@ -444,7 +438,7 @@ impl Partition {
     }
 
     /// Writes what a sealed segment has beside its records. Gives what a full disk kept from being written.
-    async fn complete_rolled(
+    pub(super) async fn complete_rolled(
         self: &Rc<Self>,
         segment: &Segment,
         scan: &Scan,
@@ -588,67 +582,6 @@ impl Partition {
         let last_known = state.epochs.last().map_or(-1, |(epoch, _)| *epoch);
         let limit = state.epochs_known.then(|| state.leader_epoch.max(last_known));
         Succession::of_tail(start, base, state.gaps_allowed(), state.epochs.clone(), limit)
-    }
-
-    /// Makes sure that what was found stays. A killed process may have left a commit that the kernel has
-    /// not written, and after an error of the device even a sync need not write it any more: so the last
-    /// commit is written again. Its batches are those that reach into its longest possible extent.
-    async fn make_durable(
-        &self,
-        file: &File,
-        active: &mut Segment,
-        scan: &Scan,
-    ) -> Result<(), LogFault> {
-        if self.state.borrow().config.durability != Durability::Fsync
-            || planted::is(Bug::SkipSyncOfRecovered)
-        {
-            return Ok(());
-        }
-        let path = self.segment_path(active.base);
-        let fault = |error| LogFault::from_io("recover", &path, active.end.0, &error);
-        let commit = self.shard.options.commit_bytes_max.max(scan.succession.last_bytes()) as u64;
-        let from = active.end.0.saturating_sub(commit).max(scan.durable.0);
-        let mut at = from / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-        // Where the last life knew all to be complete, it knew the file's name to be.
-        let is_known = scan.durable > Position::ZERO && scan.durable == active.end;
-        if is_known && !self.state.borrow().marked_unsynced {
-            return Ok(());
-        }
-        while at < active.end.0 {
-            let length = REWRITE_BYTES.min((active.end.0 - at) as usize);
-            let bytes = file.read_at(at, length).await.map_err(fault)?;
-            if bytes.len() < length {
-                let reason = format!("the file ends before {}", active.end);
-                return Err(LogFault::damage(&path, at, reason));
-            }
-            file.write_at(&AlignedBuffer::padded(&bytes).freeze(), at).await.map_err(fault)?;
-            at += length as u64;
-            active.allocated = active.allocated.max(at.next_multiple_of(BLOCK_BYTES as u64));
-        }
-        let synced = file.sync().await;
-        synced.map_err(|error| LogFault::of_sync(&path, active.end.0, &error))?;
-        self.unmark_unsynced().await?;
-        self.sync_names().await
-    }
-
-    /// What was deleted is all there was, since power loss took the rest: the log goes on after it in a segment of
-    /// its own; nothing follows in the last one, nor is it read again. Gives what a full disk kept from being written.
-    async fn seal_deleted(
-        self: &Rc<Self>,
-        file: &File,
-        last: &mut Segment,
-        scan: &Scan,
-    ) -> Result<Option<LogFault>, LogFault> {
-        let path = self.segment_path(last.base);
-        let fault = |error| LogFault::from_io("recover", &path, last.end.0, &error);
-        file.truncate(last.end.0).await.map_err(fault)?;
-        let synced = file.sync().await;
-        synced.map_err(|error| LogFault::of_sync(&path, last.end.0, &error))?;
-        if let (Some(index), Some(max)) = (&mut last.index, last.max_timestamp) {
-            Rc::make_mut(index).seal(max);
-        }
-        self.learn_epochs(scan.succession.epochs());
-        self.complete_rolled(last, scan, scan.next).await
     }
 
     /// Takes up what was read as the partition's state.
