@@ -29,7 +29,7 @@ use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
 use coordinators::Coordinators;
-use image::MetadataImage;
+use image::HeldImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
 use opening::Opening;
@@ -38,7 +38,6 @@ use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
 
@@ -49,7 +48,7 @@ pub struct Shard {
     pub log: Rc<ShardLog>,
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
-    image: RefCell<Arc<MetadataImage>>,
+    image: RefCell<HeldImage>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
     opening: Opening,
     quotas: Ledger,
@@ -86,7 +85,7 @@ impl Shard {
     }
 
     /// The cluster-wide facts as this shard knows them now.
-    pub fn image(&self) -> Arc<MetadataImage> {
+    pub fn image(&self) -> HeldImage {
         self.image.borrow().clone()
     }
 
