@@ -6,6 +6,7 @@
 
 use crate::limits::{FETCH_SESSION_IDLE_MIN, TOPIC_NAME_BYTES_MAX};
 use crate::runtime::{self, Instant};
+use crate::shard::id_map::IdMap;
 use crate::types::TopicId;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use crate::wire::{ErrorCode, Str};
@@ -164,7 +165,7 @@ pub struct Fetching {
 
 /// The sessions of one shard.
 pub struct SessionCache {
-    sessions: RefCell<HashMap<i32, Rc<RefCell<Session>>>>,
+    sessions: RefCell<IdMap<i32, Rc<RefCell<Session>>>>,
     sessions_max: usize,
     bytes: Cell<usize>,
     bytes_max: usize,

@@ -1,11 +1,12 @@
 //! The cluster-wide facts as every shard sees them: an immutable snapshot, made by shard 0 and sent to
 //! the others. Reading it costs no lock and no hop.
 
+use super::id_map::IdMap;
 use super::quota_table::QuotaTable;
 use super::request::PartitionKey;
 use crate::log::{LogConfig, LogFault};
 use crate::types::{Offset, ShardId, TopicId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -100,7 +101,7 @@ pub struct MetadataImage {
     /// Partitions that cannot be read now, as their shards tell (`offline`). Of this life only.
     pub offline: Arc<BTreeSet<PartitionKey>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
-    by_id: HashMap<TopicId, Arc<Topic>>,
+    by_id: IdMap<TopicId, Arc<Topic>>,
 }
 
 impl MetadataImage {

@@ -5,6 +5,7 @@
 //! connections stop reading; nothing is dropped.
 
 use super::Shard;
+use super::id_map::IdMap;
 use super::request::{ShardReply, ShardRequest};
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_MESSAGES_MAX};
 use crate::log::ShardLog;
@@ -12,7 +13,6 @@ use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender, Wakers};
 use crate::types::ShardId;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -105,7 +105,7 @@ impl Future for Call {
 /// One shard's side of all its queues.
 pub struct Mailbox {
     outboxes: Vec<Outbox>,
-    calls: RefCell<HashMap<u64, Rc<CallSlot>>>,
+    calls: RefCell<IdMap<u64, Rc<CallSlot>>>,
     next_call: Cell<u64>,
     waiting_for_room: Wakers,
 }
