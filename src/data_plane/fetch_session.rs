@@ -22,6 +22,13 @@ pub struct SessionKey {
     pub index: i32,
 }
 
+impl SessionKey {
+    /// Both are partitions of one topic, by how it is named.
+    pub fn is_beside(&self, other: &SessionKey) -> bool {
+        self.topic_id == other.topic_id && self.topic == other.topic
+    }
+}
+
 /// What the client last asked of a partition, and what it was last told.
 #[derive(Clone, Debug)]
 pub struct SessionPartition {
