@@ -12,7 +12,7 @@ use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::shard::{AppendTicket, Shard};
-use crate::types::TopicId;
+use crate::types::{Timestamp, TopicId};
 use crate::wire::api::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
@@ -79,13 +79,13 @@ pub fn dispatch(
         meter,
         bytes: 0,
     };
-    let image = shard.image();
+    let (image, now) = (shard.image(), runtime::wall_clock());
     for data in request.topic_data {
         let by_id = version >= TOPIC_ID_VERSION_MIN;
         let topic = find_topic(&image, by_id, data.topic_id, &data.name);
         let unknown =
             if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        in_flight.add_topic(data, topic.ok_or(unknown));
+        in_flight.add_topic(data, topic.ok_or(unknown), now);
     }
     in_flight
 }
@@ -101,7 +101,12 @@ fn find_topic<'a>(
 }
 
 impl ProduceInFlight {
-    fn add_topic(&mut self, data: TopicProduceData, topic: Result<&Topic, ErrorCode>) {
+    fn add_topic(
+        &mut self,
+        data: TopicProduceData,
+        topic: Result<&Topic, ErrorCode>,
+        now: Timestamp,
+    ) {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
         // Few are looked through, as that needs no memory; many would take quadratic time.
@@ -123,7 +128,7 @@ impl ProduceInFlight {
                     let key = PartitionKey { topic_id: topic.id, index };
                     // Nobody is told of single records with acks=0.
                     let kept = (self.acks != 0).then(|| batch.clone());
-                    let ticket = self.shard.append(place.shard, key, batch);
+                    let ticket = self.shard.append_at(place.shard, key, batch, now);
                     let kept = kept.filter(|_| !ticket.is_taken());
                     (ErrorCode::None, Entry::Waiting(ticket, kept))
                 }
