@@ -19,7 +19,7 @@ use crate::wire::api::produce::{
 };
 use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -31,11 +31,13 @@ const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// By its client id, the one who may write to the broker's own topics, as with Kafka.
 const ADMIN_CLIENT: &str = "__admin_client";
 
-/// A partition of the request: decided, or waiting for its promise.
-enum Entry {
-    /// With the batch, while its log may still refuse it.
-    Waiting(AppendTicket, Option<Bytes>),
-    Done,
+/// A partition of the request whose promise is awaited.
+struct Waiting {
+    /// Of its answer: the topic's place in the response, and the partition's in the topic.
+    place: (usize, usize),
+    ticket: AppendTicket,
+    /// While its log may still refuse it.
+    batch: Option<Bytes>,
 }
 
 /// A produce request whose order is fixed and whose promises are awaited; with acks=0 too, so that what
@@ -48,8 +50,8 @@ pub struct ProduceInFlight {
     /// The client may write to the broker's own topics.
     is_admin: bool,
     response: ProduceResponse,
-    /// In the response's order, topic after topic.
-    entries: Vec<Entry>,
+    /// In the response's order; who is waited for no more has left.
+    waiting: VecDeque<Waiting>,
     /// For records that the answer says what is wrong with.
     room: Room,
     /// Of a client that has quotas.
@@ -74,7 +76,7 @@ pub fn dispatch(
         version,
         is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
         response: ProduceResponse::default(),
-        entries: Vec::with_capacity(request.topic_data.len()),
+        waiting: VecDeque::with_capacity(request.topic_data.len()),
         room: Room::default(),
         meter,
         bytes: 0,
@@ -121,20 +123,21 @@ impl ProduceInFlight {
                 // Kafka keeps the first of two and forgets the other.
                 continue;
             }
-            let (error_code, entry) = match self.check(topic, partition) {
+            let error_code = match self.check(topic, partition) {
                 Ok((topic, batch)) => {
                     self.bytes += batch.len();
-                    let place = topic.partition(index).expect("checked");
+                    let owner = topic.partition(index).expect("checked").shard;
                     let key = PartitionKey { topic_id: topic.id, index };
                     // Nobody is told of single records with acks=0.
                     let kept = (self.acks != 0).then(|| batch.clone());
-                    let ticket = self.shard.append_at(place.shard, key, batch, now);
-                    let kept = kept.filter(|_| !ticket.is_taken());
-                    (ErrorCode::None, Entry::Waiting(ticket, kept))
+                    let ticket = self.shard.append_at(owner, key, batch, now);
+                    let batch = kept.filter(|_| !ticket.is_taken());
+                    let place = (self.response.responses.len(), answer.partition_responses.len());
+                    self.waiting.push_back(Waiting { place, ticket, batch });
+                    ErrorCode::None
                 }
-                Err(code) => (code, Entry::Done),
+                Err(code) => code,
             };
-            self.entries.push(entry);
             let base_offset = -1;
             let refused =
                 PartitionProduceResponse { index, error_code, base_offset, ..Default::default() };
@@ -181,25 +184,23 @@ impl ProduceInFlight {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Response, ErrorCode>> {
-        let mut entries = self.entries.iter_mut();
-        for topic in &mut self.response.responses {
-            for answer in &mut topic.partition_responses {
-                let entry = entries.next().expect("an entry for each partition");
-                let Entry::Waiting(ticket, batch) = entry else { continue };
-                match ready!(ticket.poll_produced(context)) {
-                    Ok(produced) => accept(answer, produced),
-                    Err(error) => {
-                        let image = self.shard.image();
-                        let by_id = self.version >= TOPIC_ID_VERSION_MIN;
-                        let found = find_topic(&image, by_id, topic.topic_id, &topic.name);
-                        let faults = found.zip(batch.take()).and_then(|(found, batch)| {
-                            let (at, now) = ((found, answer.index), runtime::wall_clock());
-                            record_faults::find(&error, at, &batch, now, &mut self.room)
-                        });
-                        refuse(answer, &error, faults);
-                    }
+        while let Some(first) = self.waiting.front_mut() {
+            let outcome = ready!(first.ticket.poll_produced(context));
+            let first = self.waiting.pop_front().expect("it was polled");
+            let topic = &mut self.response.responses[first.place.0];
+            let answer = &mut topic.partition_responses[first.place.1];
+            match outcome {
+                Ok(produced) => accept(answer, produced),
+                Err(error) => {
+                    let image = self.shard.image();
+                    let by_id = self.version >= TOPIC_ID_VERSION_MIN;
+                    let found = find_topic(&image, by_id, topic.topic_id, &topic.name);
+                    let faults = found.zip(first.batch).and_then(|(found, batch)| {
+                        let (at, now) = ((found, answer.index), runtime::wall_clock());
+                        record_faults::find(&error, at, &batch, now, &mut self.room)
+                    });
+                    refuse(answer, &error, faults);
                 }
-                *entry = Entry::Done;
             }
         }
         if let Some(meter) = &self.meter {
