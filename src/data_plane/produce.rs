@@ -69,14 +69,15 @@ pub fn dispatch(
 ) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
+    let responses = Vec::with_capacity(request.topic_data.len());
     let mut in_flight = ProduceInFlight {
         shard: shard.clone(),
         acks,
         correlation_id: header.correlation_id,
         version,
         is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
-        response: ProduceResponse::default(),
-        waiting: VecDeque::with_capacity(request.topic_data.len()),
+        response: ProduceResponse { responses, ..ProduceResponse::default() },
+        waiting: VecDeque::new(),
         room: Room::default(),
         meter,
         bytes: 0,
@@ -110,9 +111,13 @@ impl ProduceInFlight {
         now: Timestamp,
     ) {
         let TopicProduceData { name, topic_id, partition_data } = data;
-        let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
+        // Of all that the request names, no more than these are there.
+        let room = topic.map_or(0, |topic| topic.partitions.len().min(partition_data.len()));
+        self.waiting.reserve(room);
+        let partition_responses = Vec::with_capacity(room);
+        let mut answer = TopicProduceResponse { name, topic_id, partition_responses };
         // Few are looked through, as that needs no memory; many would take quadratic time.
-        let mut seen = (partition_data.len() > 32).then(HashSet::new);
+        let mut seen = (partition_data.len() > 32).then(|| HashSet::with_capacity(room));
         for partition in partition_data {
             let index = partition.index;
             let twice = match &mut seen {
