@@ -8,7 +8,7 @@ use super::fetch_read::{
     Outcome, PartitionRead, bytes_to_hold, is_enough, read_on, rewind, wait_for_more,
 };
 use super::fetch_session::{Fetching, SessionCache, SessionKey, SessionPartition};
-use super::response::{Part, Response};
+use super::response::{Part, Response, room_for};
 use crate::runtime;
 use crate::shard::Shard;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
@@ -20,7 +20,7 @@ use crate::wire::api::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, PartitionData,
 };
-use crate::wire::{ErrorCode, Records, RequestHeader, encode_response};
+use crate::wire::{ErrorCode, Records, RequestHeader, encode_response_in_room};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -322,7 +322,12 @@ fn data_of(
 }
 
 fn encode(header: &RequestHeader, response: &FetchResponse, records: Vec<Vec<Part>>) -> Response {
-    let encoder =
-        encode_response::<FetchRequest>(response, header.api_version, header.correlation_id);
+    let sizes = response.responses.iter().map(|topic| (&topic.topic, topic.partitions.len()));
+    let encoder = encode_response_in_room::<FetchRequest>(
+        response,
+        header.api_version,
+        header.correlation_id,
+        room_for(sizes),
+    );
     Response::with_records(encoder, records)
 }

@@ -5,7 +5,7 @@
 
 use super::errors::{code_of, log_start_of};
 use super::record_faults::{self, RecordFaults, Room};
-use super::response::Response;
+use super::response::{Response, room_for};
 use crate::runtime;
 use crate::shard::image::{MetadataImage, Topic};
 use crate::shard::quota_table::QuotaKind;
@@ -17,7 +17,7 @@ use crate::wire::api::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
+use crate::wire::{Encoder, ErrorCode, Records, RequestHeader, Str, encode_response_in_room};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
@@ -217,9 +217,18 @@ impl ProduceInFlight {
             let refused = codes.find(|answer| !answer.error_code.is_none());
             return Poll::Ready(refused.map_or(Ok(Response::default()), |r| Err(r.error_code)));
         }
-        let encoder =
-            encode_response::<ProduceRequest>(&self.response, self.version, self.correlation_id);
-        Poll::Ready(Ok(Response::encoded(encoder)))
+        Poll::Ready(Ok(Response::encoded(self.encode())))
+    }
+
+    fn encode(&self) -> Encoder {
+        let topics = self.response.responses.iter();
+        let sizes = topics.map(|topic| (&topic.name, topic.partition_responses.len()));
+        encode_response_in_room::<ProduceRequest>(
+            &self.response,
+            self.version,
+            self.correlation_id,
+            room_for(sizes),
+        )
     }
 }
 
