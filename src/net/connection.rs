@@ -308,10 +308,12 @@ impl Connection {
             if self.poll_stopping(context).is_ready() {
                 return Poll::Ready(Ok(0));
             }
+            let mut spare = self.server.spare_chunk.borrow_mut();
+            buffer.take_up(&mut spare);
             let limit = buffer.make_room(reserved);
             let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
             if read.is_pending() {
-                buffer.release_if_empty();
+                buffer.release_if_empty(&mut spare);
                 // What was sent while nobody looked would be there: all that time its client was still.
                 self.state.arriving.set(large.as_ref().map(|large| Arriving {
                     bytes: buffer.bytes.len(),
