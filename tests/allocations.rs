@@ -39,7 +39,7 @@ struct Budget {
 /// (`src/net/frame.rs`); an array of topics and one of partitions for each (`src/wire/primitive.rs`); the entries
 /// that wait, the response's topics and their partitions (`src/data_plane/produce.rs`).
 /// Answering it: the place among those who wait for a partition's commit, when nobody else does
-/// (`src/log/watch.rs`); the response's bytes as they grow, and their counter (`src/wire/header.rs`); the list of
+/// (`src/log/watch.rs`); the response's bytes and their counter (`src/wire/header.rs`); the list of
 /// its parts (`src/data_plane/response.rs`).
 /// A commit, however many requests are in it: its buffer and list of batches, and three times the path of its file
 /// (`src/log/appender.rs`).

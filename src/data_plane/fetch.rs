@@ -7,8 +7,8 @@ use super::errors::code_of;
 use super::fetch_read::{
     Outcome, PartitionRead, bytes_to_hold, is_enough, read_on, rewind, wait_for_more,
 };
-use super::fetch_session::{Fetching, SessionCache, SessionPartition};
-use super::response::{Part, Response};
+use super::fetch_session::{Fetching, SessionCache, SessionKey, SessionPartition};
+use super::response::{Part, Response, room_for};
 use crate::runtime;
 use crate::shard::Shard;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
@@ -20,7 +20,7 @@ use crate::wire::api::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, PartitionData,
 };
-use crate::wire::{ErrorCode, Records, RequestHeader, encode_response};
+use crate::wire::{ErrorCode, Records, RequestHeader, encode_response_in_room};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -142,8 +142,15 @@ async fn resolve_all(
     limits: Limits,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(wanted.len());
+    // A topic's partitions mostly follow each other: it is looked up once for all of them.
+    let mut last: Option<(&SessionKey, Result<&Topic, ErrorCode>)> = None;
     for partition in wanted {
-        let outcome = match resolve(image, version, partition) {
+        let topic = match last {
+            Some((key, topic)) if key.is_beside(&partition.key) => topic,
+            _ => find_topic(image, version, &partition.key),
+        };
+        last = Some((&partition.key, topic));
+        let outcome = match topic.and_then(|topic| resolve(topic, partition)) {
             Ok((key, owner, batch_bytes_max)) => {
                 let FetchPartition {
                     fetch_offset, last_fetched_epoch, partition_max_bytes, ..
@@ -167,19 +174,26 @@ async fn resolve_all(
     outcomes
 }
 
+fn find_topic<'a>(
+    image: &'a MetadataImage,
+    version: i16,
+    key: &SessionKey,
+) -> Result<&'a Topic, ErrorCode> {
+    let found = if version >= TOPIC_ID_VERSION_MIN {
+        image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)
+    } else {
+        image.topic(key.topic.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    found.map(|topic| &**topic)
+}
+
 /// Finds the partition's owner and how large its batches may be, and checks what can be checked against
 /// the image.
 fn resolve(
-    image: &MetadataImage,
-    version: i16,
+    topic: &Topic,
     partition: &SessionPartition,
 ) -> Result<(PartitionKey, ShardId, usize), ErrorCode> {
     let key = &partition.key;
-    let topic: &Topic = if version >= TOPIC_ID_VERSION_MIN {
-        image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)?
-    } else {
-        image.topic(key.topic.as_str()).ok_or(ErrorCode::UnknownTopicOrPartition)?
-    };
     let PartitionPlace { shard: owner, leader_epoch, .. } =
         topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     // KIP-320: a client with other metadata is told so.
@@ -308,7 +322,12 @@ fn data_of(
 }
 
 fn encode(header: &RequestHeader, response: &FetchResponse, records: Vec<Vec<Part>>) -> Response {
-    let encoder =
-        encode_response::<FetchRequest>(response, header.api_version, header.correlation_id);
+    let sizes = response.responses.iter().map(|topic| (&topic.topic, topic.partitions.len()));
+    let encoder = encode_response_in_room::<FetchRequest>(
+        response,
+        header.api_version,
+        header.correlation_id,
+        room_for(sizes),
+    );
     Response::with_records(encoder, records)
 }

@@ -6,6 +6,7 @@
 
 use crate::limits::{FETCH_SESSION_IDLE_MIN, TOPIC_NAME_BYTES_MAX};
 use crate::runtime::{self, Instant};
+use crate::shard::id_map::IdMap;
 use crate::types::TopicId;
 use crate::wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use crate::wire::{ErrorCode, Str};
@@ -19,6 +20,13 @@ pub struct SessionKey {
     pub topic: Str,
     pub topic_id: TopicId,
     pub index: i32,
+}
+
+impl SessionKey {
+    /// Both are partitions of one topic, by how it is named.
+    pub fn is_beside(&self, other: &SessionKey) -> bool {
+        self.topic_id == other.topic_id && self.topic == other.topic
+    }
 }
 
 /// What the client last asked of a partition, and what it was last told.
@@ -164,7 +172,7 @@ pub struct Fetching {
 
 /// The sessions of one shard.
 pub struct SessionCache {
-    sessions: RefCell<HashMap<i32, Rc<RefCell<Session>>>>,
+    sessions: RefCell<IdMap<i32, Rc<RefCell<Session>>>>,
     sessions_max: usize,
     bytes: Cell<usize>,
     bytes_max: usize,

@@ -5,21 +5,21 @@
 
 use super::errors::{code_of, log_start_of};
 use super::record_faults::{self, RecordFaults, Room};
-use super::response::Response;
+use super::response::{Response, room_for};
 use crate::runtime;
 use crate::shard::image::{MetadataImage, Topic};
 use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::shard::{AppendTicket, Shard};
-use crate::types::TopicId;
+use crate::types::{Timestamp, TopicId};
 use crate::wire::api::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response};
+use crate::wire::{Encoder, ErrorCode, Records, RequestHeader, Str, encode_response_in_room};
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -31,11 +31,13 @@ const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// By its client id, the one who may write to the broker's own topics, as with Kafka.
 const ADMIN_CLIENT: &str = "__admin_client";
 
-/// A partition of the request: decided, or waiting for its promise.
-enum Entry {
-    /// With the batch, while its log may still refuse it.
-    Waiting(AppendTicket, Option<Bytes>),
-    Done,
+/// A partition of the request whose promise is awaited.
+struct Waiting {
+    /// Of its answer: the topic's place in the response, and the partition's in the topic.
+    place: (usize, usize),
+    ticket: AppendTicket,
+    /// While its log may still refuse it.
+    batch: Option<Bytes>,
 }
 
 /// A produce request whose order is fixed and whose promises are awaited; with acks=0 too, so that what
@@ -48,8 +50,8 @@ pub struct ProduceInFlight {
     /// The client may write to the broker's own topics.
     is_admin: bool,
     response: ProduceResponse,
-    /// In the response's order, topic after topic.
-    entries: Vec<Entry>,
+    /// In the response's order; who is waited for no more has left.
+    waiting: VecDeque<Waiting>,
     /// For records that the answer says what is wrong with.
     room: Room,
     /// Of a client that has quotas.
@@ -67,25 +69,26 @@ pub fn dispatch(
 ) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
+    let responses = Vec::with_capacity(request.topic_data.len());
     let mut in_flight = ProduceInFlight {
         shard: shard.clone(),
         acks,
         correlation_id: header.correlation_id,
         version,
         is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT),
-        response: ProduceResponse::default(),
-        entries: Vec::with_capacity(request.topic_data.len()),
+        response: ProduceResponse { responses, ..ProduceResponse::default() },
+        waiting: VecDeque::new(),
         room: Room::default(),
         meter,
         bytes: 0,
     };
-    let image = shard.image();
+    let (image, now) = (shard.image(), runtime::wall_clock());
     for data in request.topic_data {
         let by_id = version >= TOPIC_ID_VERSION_MIN;
         let topic = find_topic(&image, by_id, data.topic_id, &data.name);
         let unknown =
             if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        in_flight.add_topic(data, topic.ok_or(unknown));
+        in_flight.add_topic(data, topic.ok_or(unknown), now);
     }
     in_flight
 }
@@ -101,11 +104,20 @@ fn find_topic<'a>(
 }
 
 impl ProduceInFlight {
-    fn add_topic(&mut self, data: TopicProduceData, topic: Result<&Topic, ErrorCode>) {
+    fn add_topic(
+        &mut self,
+        data: TopicProduceData,
+        topic: Result<&Topic, ErrorCode>,
+        now: Timestamp,
+    ) {
         let TopicProduceData { name, topic_id, partition_data } = data;
-        let mut answer = TopicProduceResponse { name, topic_id, ..Default::default() };
+        // Of all that the request names, no more than these are there.
+        let room = topic.map_or(0, |topic| topic.partitions.len().min(partition_data.len()));
+        self.waiting.reserve(room);
+        let partition_responses = Vec::with_capacity(room);
+        let mut answer = TopicProduceResponse { name, topic_id, partition_responses };
         // Few are looked through, as that needs no memory; many would take quadratic time.
-        let mut seen = (partition_data.len() > 32).then(HashSet::new);
+        let mut seen = (partition_data.len() > 32).then(|| HashSet::with_capacity(room));
         for partition in partition_data {
             let index = partition.index;
             let twice = match &mut seen {
@@ -116,20 +128,21 @@ impl ProduceInFlight {
                 // Kafka keeps the first of two and forgets the other.
                 continue;
             }
-            let (error_code, entry) = match self.check(topic, partition) {
+            let error_code = match self.check(topic, partition) {
                 Ok((topic, batch)) => {
                     self.bytes += batch.len();
-                    let place = topic.partition(index).expect("checked");
+                    let owner = topic.partition(index).expect("checked").shard;
                     let key = PartitionKey { topic_id: topic.id, index };
                     // Nobody is told of single records with acks=0.
                     let kept = (self.acks != 0).then(|| batch.clone());
-                    let ticket = self.shard.append(place.shard, key, batch);
-                    let kept = kept.filter(|_| !ticket.is_taken());
-                    (ErrorCode::None, Entry::Waiting(ticket, kept))
+                    let ticket = self.shard.append_at(owner, key, batch, now);
+                    let batch = kept.filter(|_| !ticket.is_taken());
+                    let place = (self.response.responses.len(), answer.partition_responses.len());
+                    self.waiting.push_back(Waiting { place, ticket, batch });
+                    ErrorCode::None
                 }
-                Err(code) => (code, Entry::Done),
+                Err(code) => code,
             };
-            self.entries.push(entry);
             let base_offset = -1;
             let refused =
                 PartitionProduceResponse { index, error_code, base_offset, ..Default::default() };
@@ -176,25 +189,23 @@ impl ProduceInFlight {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Response, ErrorCode>> {
-        let mut entries = self.entries.iter_mut();
-        for topic in &mut self.response.responses {
-            for answer in &mut topic.partition_responses {
-                let entry = entries.next().expect("an entry for each partition");
-                let Entry::Waiting(ticket, batch) = entry else { continue };
-                match ready!(ticket.poll_produced(context)) {
-                    Ok(produced) => accept(answer, produced),
-                    Err(error) => {
-                        let image = self.shard.image();
-                        let by_id = self.version >= TOPIC_ID_VERSION_MIN;
-                        let found = find_topic(&image, by_id, topic.topic_id, &topic.name);
-                        let faults = found.zip(batch.take()).and_then(|(found, batch)| {
-                            let (at, now) = ((found, answer.index), runtime::wall_clock());
-                            record_faults::find(&error, at, &batch, now, &mut self.room)
-                        });
-                        refuse(answer, &error, faults);
-                    }
+        while let Some(first) = self.waiting.front_mut() {
+            let outcome = ready!(first.ticket.poll_produced(context));
+            let first = self.waiting.pop_front().expect("it was polled");
+            let topic = &mut self.response.responses[first.place.0];
+            let answer = &mut topic.partition_responses[first.place.1];
+            match outcome {
+                Ok(produced) => accept(answer, produced),
+                Err(error) => {
+                    let image = self.shard.image();
+                    let by_id = self.version >= TOPIC_ID_VERSION_MIN;
+                    let found = find_topic(&image, by_id, topic.topic_id, &topic.name);
+                    let faults = found.zip(first.batch).and_then(|(found, batch)| {
+                        let (at, now) = ((found, answer.index), runtime::wall_clock());
+                        record_faults::find(&error, at, &batch, now, &mut self.room)
+                    });
+                    refuse(answer, &error, faults);
                 }
-                *entry = Entry::Done;
             }
         }
         if let Some(meter) = &self.meter {
@@ -206,9 +217,18 @@ impl ProduceInFlight {
             let refused = codes.find(|answer| !answer.error_code.is_none());
             return Poll::Ready(refused.map_or(Ok(Response::default()), |r| Err(r.error_code)));
         }
-        let encoder =
-            encode_response::<ProduceRequest>(&self.response, self.version, self.correlation_id);
-        Poll::Ready(Ok(Response::encoded(encoder)))
+        Poll::Ready(Ok(Response::encoded(self.encode())))
+    }
+
+    fn encode(&self) -> Encoder {
+        let topics = self.response.responses.iter();
+        let sizes = topics.map(|topic| (&topic.name, topic.partition_responses.len()));
+        encode_response_in_room::<ProduceRequest>(
+            &self.response,
+            self.version,
+            self.correlation_id,
+            room_for(sizes),
+        )
     }
 }
 

@@ -2,10 +2,24 @@
 
 use super::answer_budget::AnswerShare;
 use crate::runtime::buffer::BufferSlice;
-use crate::wire::{Encoder, ErrorTally};
+use crate::wire::{Encoder, ErrorTally, Str};
 use bytes::Bytes;
 use std::ops::Deref;
 use std::time::Duration;
+
+/// The most bytes that a response to a produce or a fetch takes around its topics, a topic around its name and
+/// partitions, and a partition without its records, where none tells an error.
+const FRAME_BYTES: usize = 32;
+const TOPIC_BYTES: usize = 24;
+const PARTITION_BYTES: usize = 44;
+
+/// Room for a response with topics of these names and so many partitions.
+pub fn room_for<'a>(topics: impl Iterator<Item = (&'a Str, usize)>) -> usize {
+    let bytes = topics.map(|(name, partitions)| {
+        TOPIC_BYTES + name.as_bytes().len() + partitions * PARTITION_BYTES
+    });
+    FRAME_BYTES + bytes.sum::<usize>()
+}
 
 /// A piece of a response.
 #[derive(Clone, Debug)]
@@ -78,5 +92,50 @@ impl Response {
     /// Bytes of the whole frame.
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::api::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use crate::wire::api::produce::{
+        PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    };
+    use crate::wire::api::{FetchRequest, ProduceRequest};
+    use crate::wire::{Message, Records, Request, encode_response};
+
+    /// In every version the room is enough, and not much more than is needed.
+    fn check<R: Request>(response: &R::Response, room: usize) {
+        for version in <R::Response as Message>::VERSIONS {
+            let bytes = encode_response::<R>(response, version, 7).out.len();
+            assert!(bytes <= room && room <= 2 * bytes, "v{version}: {bytes} bytes in {room}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_a_response_in_every_version() {
+        let name = Str::from("n".repeat(20));
+        for partitions in [1, 100, 1000] {
+            let answered = TopicProduceResponse {
+                name: name.clone(),
+                partition_responses: vec![PartitionProduceResponse::default(); partitions],
+                ..Default::default()
+            };
+            let response = ProduceResponse { responses: vec![answered], ..Default::default() };
+            check::<ProduceRequest>(&response, room_for([(&name, partitions)].into_iter()));
+            let data = PartitionData {
+                aborted_transactions: Some(Vec::new()),
+                records: Some(Records::External(2 << 20)),
+                ..Default::default()
+            };
+            let read = FetchableTopicResponse {
+                topic: name.clone(),
+                partitions: vec![data; partitions],
+                ..Default::default()
+            };
+            let response = FetchResponse { responses: vec![read], ..Default::default() };
+            check::<FetchRequest>(&response, room_for([(&name, partitions)].into_iter()));
+        }
     }
 }

@@ -113,8 +113,7 @@ struct Connection {
     stream: Rc<Stream>,
     info: ConnectionInfo,
     state: Rc<ConnectionState>,
-    /// Answers to come, oldest first.
-    queue: RefCell<VecDeque<Waiting>>,
+    queue: RefCell<Queue>,
     backlog_bytes: Cell<usize>,
     /// The reader waits for room, the writer for something to send.
     reader: RefCell<Option<Waker>>,
@@ -144,6 +143,27 @@ impl Waiting {
     /// It starts when its turn to answer comes, and may wait for something then.
     fn is_later(&self) -> bool {
         self.answer.is_later()
+    }
+}
+
+/// Answers to come, oldest first.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Those that start when their turn comes: asked for each request, so they are counted.
+    later: usize,
+}
+
+impl Queue {
+    fn push(&mut self, waiting: Waiting) {
+        self.later += usize::from(waiting.is_later());
+        self.waiting.push_back(waiting);
+    }
+
+    fn pop(&mut self) {
+        if let Some(first) = self.waiting.pop_front() {
+            self.later -= usize::from(first.is_later());
+        }
     }
 }
 
@@ -268,7 +288,7 @@ impl Connection {
     /// would a large request behind it hold its memory.
     async fn only_produces_ahead(&self) {
         poll_fn(|context| {
-            if !self.queue.borrow().iter().any(Waiting::is_later) {
+            if self.queue.borrow().later == 0 {
                 return Poll::Ready(());
             }
             *self.reader.borrow_mut() = Some(context.waker().clone());
@@ -288,10 +308,12 @@ impl Connection {
             if self.poll_stopping(context).is_ready() {
                 return Poll::Ready(Ok(0));
             }
+            let mut spare = self.server.spare_chunk.borrow_mut();
+            buffer.take_up(&mut spare);
             let limit = buffer.make_room(reserved);
             let read = self.stream.poll_read(context, &mut buffer.bytes, limit);
             if read.is_pending() {
-                buffer.release_if_empty();
+                buffer.release_if_empty(&mut spare);
                 // What was sent while nobody looked would be there: all that time its client was still.
                 self.state.arriving.set(large.as_ref().map(|large| Arriving {
                     bytes: buffer.bytes.len(),
@@ -339,8 +361,8 @@ impl Connection {
         let Routed { key, answer } = router::route(&server.services, frame, self.info)?;
         server.shard.probe.apis.of(key.to_i16()).requests.add(1);
         let mut queue = self.queue.borrow_mut();
-        queue.push_back(Waiting { key, arrived_at, answer, _reservation: reservation });
-        self.state.in_flight.set(queue.len());
+        queue.push(Waiting { key, arrived_at, answer, _reservation: reservation });
+        self.state.in_flight.set(queue.waiting.len());
         drop(queue);
         wake(&self.writer);
         Ok(())
@@ -350,9 +372,8 @@ impl Connection {
     async fn room_for_a_request(&self) {
         poll_fn(|context| {
             let queue = self.queue.borrow();
-            let later = queue.iter().filter(|waiting| waiting.is_later()).count();
-            let full = queue.len() >= REQUESTS_IN_FLIGHT_MAX
-                || later >= REQUESTS_LATER_MAX
+            let full = queue.waiting.len() >= REQUESTS_IN_FLIGHT_MAX
+                || queue.later >= REQUESTS_LATER_MAX
                 || self.backlog_bytes.get() >= RESPONSE_BACKLOG_BYTES_MAX;
             if !full || self.state.stopping.get() {
                 return Poll::Ready(());
@@ -411,15 +432,15 @@ impl Connection {
         let mut answered_at = None;
         while out.bytes < SEND_BYTES_TARGET && out.parts.len() < SEND_SLICES_MAX {
             let mut queue = self.queue.borrow_mut();
-            let Some(head) = queue.front_mut() else { break };
+            let Some(head) = queue.waiting.front_mut() else { break };
             if !out.parts.is_empty() && head.is_later() {
                 // It may wait in line for memory, and nobody would look at it while the client is sent to.
                 break;
             }
             let Poll::Ready(outcome) = head.answer.poll(context) else { break };
             let (key, arrived_at) = (head.key, head.arrived_at);
-            queue.pop_front();
-            self.state.in_flight.set(queue.len());
+            queue.pop();
+            self.state.in_flight.set(queue.waiting.len());
             drop(queue);
             wake(&self.reader);
             match outcome {
@@ -435,7 +456,7 @@ impl Connection {
                         errors.add(key.to_i16(), code.to_i16(), 1);
                     }
                     self.report(&End::Request(refusal));
-                    self.queue.borrow_mut().clear();
+                    *self.queue.borrow_mut() = Queue::default();
                     self.reading_ended.set(true);
                 }
             }
@@ -444,7 +465,7 @@ impl Connection {
         if !out.parts.is_empty() {
             return Poll::Ready(true);
         }
-        if self.queue.borrow().is_empty() && self.reading_ended.get() {
+        if self.queue.borrow().waiting.is_empty() && self.reading_ended.get() {
             return Poll::Ready(false);
         }
         *self.writer.borrow_mut() = Some(context.waker().clone());

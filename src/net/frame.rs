@@ -3,6 +3,10 @@
 //! A large frame gets room for all of it once its first bytes are there, so that it is not moved while the
 //! rest arrives. Room is address space: the kernel gives memory as bytes come, and the connection reserves
 //! it before they do.
+//!
+//! Connections that send little and wait, each a request in flight, would take a chunk for each request. So what
+//! one leaves of a chunk is kept, once for each core, for whoever receives next: their frames lie behind each
+//! other, and when all of them are gone the chunk is used from its start.
 
 use super::budget::UNRESERVED_BYTES_MAX;
 use crate::limits::FRAME_BYTES_MIN;
@@ -36,12 +40,20 @@ pub struct FrameBuffer {
     /// Size of the next chunk, and bytes received into this one.
     chunk_bytes: usize,
     received: usize,
+    /// Bytes received into the last chunk that it gave up.
+    last_received: usize,
 }
 
 impl FrameBuffer {
     /// `limit`: largest frame that is accepted, in bytes.
     pub fn new(limit: usize) -> FrameBuffer {
-        FrameBuffer { bytes: BytesMut::new(), limit, chunk_bytes: CHUNK_BYTES_MIN, received: 0 }
+        FrameBuffer {
+            bytes: BytesMut::new(),
+            limit,
+            chunk_bytes: CHUNK_BYTES_MIN,
+            received: 0,
+            last_received: 0,
+        }
     }
 
     /// The length of the frame that has begun; `None` while its length field is not all there.
@@ -75,6 +87,23 @@ impl FrameBuffer {
         Ok(Some(frame))
     }
 
+    fn is_chunk_small(&self) -> bool {
+        self.chunk_bytes == CHUNK_BYTES_MIN
+    }
+
+    /// Receives into what another connection has left, if this one has no chunk, and needs no larger one, and what
+    /// comes is likely to have room there.
+    pub fn take_up(&mut self, spare: &mut BytesMut) {
+        let has_none = self.bytes.capacity() == 0 && self.received == 0;
+        if !has_none || !self.is_chunk_small() {
+            return;
+        }
+        let is_whole = spare.try_reclaim(CHUNK_BYTES_MIN);
+        if is_whole || spare.capacity() >= READ_BYTES_MIN.max(2 * self.last_received) {
+            self.bytes = std::mem::take(spare);
+        }
+    }
+
     /// Makes room for what comes next; the bytes that the next read may take. Of a large frame that is what
     /// was `reserved` for it, its length included, and little before that.
     pub fn make_room(&mut self, reserved: usize) -> usize {
@@ -85,7 +114,9 @@ impl FrameBuffer {
         // With all of a frame may come what follows it in the same chunk.
         let allowed = if frame <= held { usize::MAX } else { held };
         let room = if reserved > 0 { frame } else { frame.min(held) };
-        if self.bytes.capacity() < room {
+        // However little is left of the smallest chunk, it is enough to find that nothing more comes yet.
+        let is_enough = have == 0 && self.bytes.capacity() > 0 && self.is_chunk_small();
+        if self.bytes.capacity() < room && !is_enough {
             if self.received > 0 {
                 // The last chunk was filled by whole frames: more comes than it holds.
                 self.chunk_bytes = (2 * self.chunk_bytes).min(CHUNK_BYTES_MAX);
@@ -100,13 +131,20 @@ impl FrameBuffer {
         (end - have).min(READ_BYTES_MAX)
     }
 
-    /// Gives the memory of an empty buffer back: an idle connection holds none.
-    pub fn release_if_empty(&mut self) {
+    /// Gives the memory of an empty buffer back: an idle connection holds none. Of the smallest chunks the largest
+    /// rest is kept in `spare`; a slow client could hold more of a larger one than it needs.
+    pub fn release_if_empty(&mut self, spare: &mut BytesMut) {
         if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            let rest = std::mem::take(&mut self.bytes);
+            if self.is_chunk_small() && rest.capacity() > spare.capacity() {
+                *spare = rest;
+            }
             if self.received < self.chunk_bytes / 4 {
                 self.chunk_bytes = (self.chunk_bytes / 2).max(CHUNK_BYTES_MIN);
             }
-            (self.bytes, self.received) = (BytesMut::new(), 0);
+            if self.received > 0 {
+                (self.last_received, self.received) = (self.received, 0);
+            }
         }
     }
 }
@@ -191,7 +229,46 @@ mod tests {
             assert_eq!(buffer.bytes.capacity(), capacity, "no growth while {length} bytes arrive");
             assert_eq!(buffer.next_frame().unwrap().unwrap().len(), length);
         }
-        buffer.release_if_empty();
+        buffer.release_if_empty(&mut BytesMut::new());
         assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    /// Receives one frame of so many bytes as a connection does, which then waits for another.
+    fn receive(buffer: &mut FrameBuffer, spare: &mut BytesMut, body: &[u8]) -> Bytes {
+        let stream = framed(&[body]);
+        buffer.take_up(spare);
+        assert!(buffer.make_room(0) >= stream.len(), "one read is enough");
+        buffer.bytes.extend_from_slice(&stream);
+        let frame = buffer.next_frame().unwrap().unwrap();
+        buffer.take_up(spare);
+        buffer.make_room(0);
+        buffer.release_if_empty(spare);
+        assert_eq!(buffer.bytes.capacity(), 0, "who waits holds nothing");
+        frame
+    }
+
+    #[test]
+    fn connections_share_a_chunk_and_use_it_again_when_its_frames_are_gone() {
+        let mut spare = BytesMut::new();
+        let mut buffers = [FrameBuffer::new(1 << 20), FrameBuffer::new(1 << 20)];
+        let mut frames = Vec::new();
+        for round in 0..20u8 {
+            let buffer = &mut buffers[usize::from(round) % 2];
+            frames.push(receive(buffer, &mut spare, &[round; 1000]));
+        }
+        assert!((0..20u8).zip(&frames).all(|(round, frame)| frame[..] == [round; 1000]));
+        let end = |frame: &Bytes| frame.as_ptr_range().end.wrapping_add(LENGTH_BYTES);
+        assert!(frames.windows(2).all(|pair| end(&pair[0]) == pair[1].as_ptr()));
+        let start = frames[0].as_ptr();
+        drop(frames);
+        assert_eq!(receive(&mut buffers[0], &mut spare, &[7; 60_000]).as_ptr(), start);
+    }
+
+    #[test]
+    fn a_connection_that_receives_more_than_there_is_left_takes_a_chunk_of_its_own() {
+        let (mut spare, mut buffer) = (BytesMut::new(), FrameBuffer::new(1 << 20));
+        let first = receive(&mut buffer, &mut spare, &[1; 40_000]);
+        let second = receive(&mut buffer, &mut spare, &[2; 40_000]);
+        assert_eq!((&first[..], &second[..]), (&[1; 40_000][..], &[2; 40_000][..]));
     }
 }

@@ -7,6 +7,7 @@ use crate::probe::{Budget, FrontReading};
 use crate::router::Services;
 use crate::runtime::{self, Listener};
 use crate::shard::Shard;
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +26,8 @@ pub struct Server {
     pub config: Arc<Config>,
     pub services: Services,
     pub(super) budget: Rc<ReceiveBudget>,
+    /// What one of them has left of the chunk that it received into, for the next (`frame`).
+    pub(super) spare_chunk: RefCell<BytesMut>,
     /// In the order of their arrival.
     connections: RefCell<BTreeMap<u64, Rc<ConnectionState>>>,
     next_key: Cell<u64>,
@@ -40,6 +43,7 @@ impl Server {
             config,
             services,
             budget: ReceiveBudget::new(receive_bytes_max),
+            spare_chunk: RefCell::default(),
             connections: RefCell::default(),
             next_key: Cell::new(0),
             listeners: RefCell::default(),

@@ -1,11 +1,14 @@
 //! The cluster-wide facts as every shard sees them: an immutable snapshot, made by shard 0 and sent to
 //! the others. Reading it costs no lock and no hop.
 
+use super::id_map::IdMap;
 use super::quota_table::QuotaTable;
 use super::request::PartitionKey;
 use crate::log::{LogConfig, LogFault};
 use crate::types::{Offset, ShardId, TopicId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Where a partition lives, and what its owner must know to open it.
@@ -98,7 +101,7 @@ pub struct MetadataImage {
     /// Partitions that cannot be read now, as their shards tell (`offline`). Of this life only.
     pub offline: Arc<BTreeSet<PartitionKey>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
-    by_id: HashMap<TopicId, Arc<Topic>>,
+    by_id: IdMap<TopicId, Arc<Topic>>,
 }
 
 impl MetadataImage {
@@ -142,5 +145,33 @@ impl MetadataImage {
 
     pub fn partition_count(&self) -> usize {
         self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+}
+
+/// An image as one shard holds it. Requests clone it all the time: that counts in memory of this core alone, where
+/// a clone of what all shards share would write to a cache line that all of them read.
+#[derive(Clone, Debug, Default)]
+pub struct HeldImage(Rc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    image: Arc<MetadataImage>,
+}
+
+impl HeldImage {
+    pub fn new(image: Arc<MetadataImage>) -> HeldImage {
+        HeldImage(Rc::new(Held { image }))
+    }
+
+    /// What all shards share.
+    pub fn shared(&self) -> Arc<MetadataImage> {
+        self.0.image.clone()
+    }
+}
+
+impl Deref for HeldImage {
+    type Target = MetadataImage;
+    fn deref(&self) -> &MetadataImage {
+        &self.0.image
     }
 }

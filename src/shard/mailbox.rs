@@ -5,6 +5,7 @@
 //! connections stop reading; nothing is dropped.
 
 use super::Shard;
+use super::id_map::IdMap;
 use super::request::{ShardReply, ShardRequest};
 use crate::limits::{MAILBOX_BATCHES_MAX, MAILBOX_MESSAGES_MAX};
 use crate::log::ShardLog;
@@ -12,7 +13,6 @@ use crate::runtime::{self, MeshPeer, MeshReceiver, MeshSender, Wakers};
 use crate::types::ShardId;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -40,30 +40,6 @@ struct Outbox {
     sending: Cell<bool>,
     sender_idle: RefCell<Option<Waker>>,
     closed: Cell<bool>,
-}
-
-impl Outbox {
-    fn push(&self, message: Message) {
-        self.messages.borrow_mut().push(message);
-        let idle = self.sender_idle.borrow_mut().take();
-        if let Some(waker) = idle {
-            waker.wake();
-        }
-    }
-
-    /// All that has gathered, once there is some.
-    async fn next_batch(&self) -> Batch {
-        poll_fn(|context| {
-            let mut messages = self.messages.borrow_mut();
-            if !messages.is_empty() {
-                self.sending.set(true);
-                return Poll::Ready(std::mem::take(&mut *messages));
-            }
-            *self.sender_idle.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
 }
 
 #[derive(Default)]
@@ -105,7 +81,9 @@ impl Future for Call {
 /// One shard's side of all its queues.
 pub struct Mailbox {
     outboxes: Vec<Outbox>,
-    calls: RefCell<HashMap<u64, Rc<CallSlot>>>,
+    /// Outboxes in which messages have backed up: asked for each request of a client, so they are counted.
+    backed_up: Cell<usize>,
+    calls: RefCell<IdMap<u64, Rc<CallSlot>>>,
     next_call: Cell<u64>,
     waiting_for_room: Wakers,
 }
@@ -114,6 +92,7 @@ impl Mailbox {
     pub fn new(shards: usize) -> Mailbox {
         Mailbox {
             outboxes: (0..shards).map(|_| Outbox::default()).collect(),
+            backed_up: Cell::new(0),
             calls: RefCell::default(),
             next_call: Cell::new(0),
             waiting_for_room: Wakers::default(),
@@ -147,8 +126,40 @@ impl Mailbox {
         let number = self.next_call.get();
         self.next_call.set(number + 1);
         self.calls.borrow_mut().insert(number, slot.clone());
-        outbox.push(Message::Request(number, request));
+        self.push(target.index(), Message::Request(number, request));
         Call { slot }
+    }
+
+    fn push(&self, target: usize, message: Message) {
+        let outbox = &self.outboxes[target];
+        let mut messages = outbox.messages.borrow_mut();
+        messages.push(message);
+        if messages.len() == MAILBOX_MESSAGES_MAX {
+            self.backed_up.set(self.backed_up.get() + 1);
+        }
+        drop(messages);
+        let idle = outbox.sender_idle.borrow_mut().take();
+        if let Some(waker) = idle {
+            waker.wake();
+        }
+    }
+
+    /// All that has gathered for a shard, once there is some.
+    async fn next_batch(&self, target: usize) -> Batch {
+        let outbox = &self.outboxes[target];
+        poll_fn(|context| {
+            let batch = outbox.messages.take();
+            if !batch.is_empty() {
+                if batch.len() >= MAILBOX_MESSAGES_MAX {
+                    self.backed_up.set(self.backed_up.get() - 1);
+                }
+                outbox.sending.set(true);
+                return Poll::Ready(batch);
+            }
+            *outbox.sender_idle.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     fn complete(&self, number: u64, reply: ShardReply) {
@@ -178,15 +189,10 @@ impl Mailbox {
         self.outboxes[target.index()].messages.borrow().len() < MAILBOX_MESSAGES_MAX
     }
 
-    fn is_backed_up(&self) -> bool {
-        let full = |outbox: &Outbox| outbox.messages.borrow().len() >= MAILBOX_MESSAGES_MAX;
-        self.outboxes.iter().any(full)
-    }
-
     /// Waits until no target's messages have backed up: what a connection does before it reads on.
     pub async fn outbox_has_room(&self) {
         poll_fn(|context| {
-            if !self.is_backed_up() {
+            if self.backed_up.get() == 0 {
                 return Poll::Ready(());
             }
             self.waiting_for_room.register(context);
@@ -239,7 +245,7 @@ pub async fn connect(shard: &Rc<Shard>, peer: MeshPeer<Batch>) {
 
 async fn send_to(shard: Rc<Shard>, target: usize, sender: MeshSender<Batch>) {
     loop {
-        let batch = shard.mailbox.outboxes[target].next_batch().await;
+        let batch = shard.mailbox.next_batch(target).await;
         let sent = sender.send(batch).await;
         shard.mailbox.outboxes[target].sending.set(false);
         shard.mailbox.waiting_for_room.wake_all();
@@ -257,7 +263,7 @@ async fn receive_from(shard: Rc<Shard>, source: usize, receiver: MeshReceiver<Ba
     loop {
         let batch = poll_fn(|context| {
             while let Poll::Ready(Some((number, reply))) = running.poll_next_unpin(context) {
-                shard.mailbox.outboxes[source].push(Message::Reply(number, reply));
+                shard.mailbox.push(source, Message::Reply(number, reply));
             }
             receive.as_mut().poll(context)
         })

@@ -1,7 +1,7 @@
 //! REQUEST -> OWNING CORE: what one core has, and the way to what another has.
 //!
 //! - `placement` (pure): which core owns a partition
-//! - `image`: the cluster-wide facts as an immutable snapshot
+//! - `image`: the cluster-wide facts as an immutable snapshot; `id_map` (pure): what is looked up by ids for each batch
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
 //! - `scrape`: what is read of a shard for the admin port
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
@@ -11,6 +11,7 @@
 
 pub mod control;
 pub mod coordinators;
+pub mod id_map;
 pub mod image;
 mod lifecycle;
 pub mod mailbox;
@@ -29,16 +30,15 @@ use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
 use coordinators::Coordinators;
-use image::MetadataImage;
+use id_map::IdMap;
+use image::HeldImage;
 use lifecycle::Lifecycle;
 use mailbox::Mailbox;
 use opening::Opening;
 use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
 
@@ -49,8 +49,8 @@ pub struct Shard {
     pub log: Rc<ShardLog>,
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
-    image: RefCell<Arc<MetadataImage>>,
-    partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    image: RefCell<HeldImage>,
+    partitions: RefCell<IdMap<PartitionKey, Rc<Partition>>>,
     opening: Opening,
     quotas: Ledger,
     /// On shard 0 only.
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// The cluster-wide facts as this shard knows them now.
-    pub fn image(&self) -> Arc<MetadataImage> {
+    pub fn image(&self) -> HeldImage {
         self.image.borrow().clone()
     }
 

@@ -226,7 +226,7 @@ impl Shard {
         }
         for (batch, early) in early {
             self.log.remove_pending(batch.len());
-            early.dispatch(self.append_here(key, batch));
+            early.dispatch(self.append_here(key, batch, runtime::wall_clock()));
         }
         unopened.opened.wake_all();
         if self.opening.len() == 0 {

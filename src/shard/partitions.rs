@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::control::ControlRequest;
-use super::image::{MetadataImage, PartitionPlace, Topic};
+use super::image::{HeldImage, MetadataImage, PartitionPlace, Topic};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{LogFault, Partition, PartitionId};
 use crate::runtime;
@@ -72,7 +72,7 @@ impl Shard {
 
     fn show(&self, image: Arc<MetadataImage>) {
         self.quotas.install(&image.quotas);
-        *self.image.borrow_mut() = image;
+        *self.image.borrow_mut() = HeldImage::new(image);
         if let Some(coordinators) = self.coordinators() {
             coordinators.installed();
         }

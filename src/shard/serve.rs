@@ -10,7 +10,7 @@ use super::request::{
 };
 use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, ReadError, WatchKey};
 use crate::runtime;
-use crate::types::{Offset, ShardId};
+use crate::types::{Offset, ShardId, Timestamp};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -139,8 +139,20 @@ impl Shard {
         key: PartitionKey,
         batch: Bytes,
     ) -> AppendTicket {
+        self.append_at(owner, key, batch, runtime::wall_clock())
+    }
+
+    /// The same for whoever has looked at the clock already. Another shard looks at it itself, when it comes to
+    /// the batch.
+    pub fn append_at(
+        self: &Rc<Self>,
+        owner: ShardId,
+        key: PartitionKey,
+        batch: Bytes,
+        now: Timestamp,
+    ) -> AppendTicket {
         if owner == self.id {
-            return self.append_here(key, batch);
+            return self.append_here(key, batch, now);
         }
         self.probe.hops.add(1);
         let bytes = batch.len();
@@ -148,7 +160,12 @@ impl Shard {
         AppendTicket::Elsewhere(self.mailbox.call_holding(owner, request, &self.log, bytes))
     }
 
-    pub(super) fn append_here(self: &Rc<Self>, key: PartitionKey, batch: Bytes) -> AppendTicket {
+    pub(super) fn append_here(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        batch: Bytes,
+        now: Timestamp,
+    ) -> AppendTicket {
         if self.is_stopping() {
             return AppendTicket::Refused(Some(PartitionError::Stopping));
         }
@@ -157,13 +174,9 @@ impl Shard {
         {
             return early;
         }
-        let appended = self.partition(key).and_then(|partition| {
-            match partition.append(batch, runtime::wall_clock()) {
-                Ok(dispatched) => Ok((partition, dispatched)),
-                Err(error) => {
-                    Err(PartitionError::Append { error, log_start: partition.log_start() })
-                }
-            }
+        let appended = self.partition(key).and_then(|partition| match partition.append(batch, now) {
+            Ok(dispatched) => Ok((partition, dispatched)),
+            Err(error) => Err(PartitionError::Append { error, log_start: partition.log_start() }),
         });
         match appended {
             Ok((partition, dispatched)) => {
@@ -321,7 +334,7 @@ impl Shard {
         let shard = self.clone();
         match request {
             ShardRequest::Append { key, batch } => {
-                let mut ticket = shard.append_here(key, batch);
+                let mut ticket = shard.append_here(key, batch, runtime::wall_clock());
                 Box::pin(async move {
                     let outcome = poll_fn(|context| ticket.poll_produced(context)).await;
                     ShardReply::Append(outcome)

@@ -344,17 +344,34 @@ fn walk_fields(
     }
 }
 
-/// A zigzag varint of at most ten bytes and what follows it.
+/// A zigzag varint of at most ten bytes and what follows it. Nearly all in a record have one byte or two.
+#[inline]
 fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let mut value = 0u64;
+    match bytes {
+        [first, rest @ ..] if *first < 0x80 => Some((signed(u64::from(*first)), rest)),
+        [first, second, rest @ ..] if *second < 0x80 => {
+            let bits = u64::from(first & 0x7f) | (u64::from(*second) << 7);
+            Some((signed(bits), rest))
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+/// The same, whatever its length.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let mut bits = 0u64;
     for (place, byte) in bytes.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * place);
+        bits |= u64::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
-            let signed = (value >> 1) as i64 ^ -((value & 1) as i64);
-            return Some((signed, &bytes[place + 1..]));
+            return Some((signed(bits), &bytes[place + 1..]));
         }
     }
     None
+}
+
+fn signed(zigzag: u64) -> i64 {
+    (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)
 }
 
 /// Writes what the broker decides into a batch: base offset and leader epoch, which the checksum does not
@@ -448,6 +465,7 @@ pub mod testing {
 mod tests {
     use super::testing::batch;
     use super::*;
+    use proptest::prelude::*;
 
     fn sample() -> Vec<u8> {
         batch(&[b"one", b"two", b""], Timestamp(1_700_000_000_000), Some((7, 0, 5)))
@@ -578,5 +596,23 @@ mod tests {
         assert_eq!(header.next_offset(), Offset(44));
         assert!(header.is_log_append_time());
         assert_eq!(header.max_timestamp, Timestamp(99));
+    }
+
+    #[test]
+    fn short_varints_are_read_as_long_ones_are() {
+        for bytes in (0..=u16::MAX).map(u16::to_be_bytes) {
+            assert_eq!(varint(&bytes), long_varint(&bytes), "{bytes:?}");
+            assert_eq!(varint(&bytes[..1]), long_varint(&bytes[..1]), "{bytes:?}");
+        }
+        assert_eq!(varint(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_as_a_long_varint_is(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x80..=0xffu8], 0..14),
+        ) {
+            prop_assert_eq!(varint(&bytes), long_varint(&bytes));
+        }
     }
 }

@@ -93,13 +93,27 @@ pub fn encode_request<R: Request>(
     e
 }
 
+/// Enough for most responses; in a longer one it grows.
+const ROOM_BYTES_USUAL: usize = 256;
+
 /// A whole response frame, its length included.
 pub fn encode_response<R: Request>(
     response: &R::Response,
     version: i16,
     correlation_id: i32,
 ) -> Encoder {
-    let mut e = Encoder::new();
+    encode_response_in_room::<R>(response, version, correlation_id, ROOM_BYTES_USUAL)
+}
+
+/// The same for whoever knows about how many bytes it takes: with that much room from the start, it is not moved as
+/// it grows.
+pub fn encode_response_in_room<R: Request>(
+    response: &R::Response,
+    version: i16,
+    correlation_id: i32,
+    room_bytes: usize,
+) -> Encoder {
+    let mut e = Encoder::with_capacity(room_bytes);
     e.begin_frame();
     ResponseHeader { correlation_id }.encode(&mut e, R::KEY.response_header_version(version));
     response.encode(&mut e, version);

@@ -29,7 +29,10 @@ pub use api::{ApiKey, SupportedApi, supported_apis};
 pub use decoder::{Decoder, Fault, WireError};
 pub use encoder::{Cut, Encoder};
 pub use error_code::{ErrorCode, ErrorTally};
-pub use header::{RequestHeader, ResponseHeader, decode_response, encode_request, encode_response};
+pub use header::{
+    RequestHeader, ResponseHeader, decode_response, encode_request, encode_response,
+    encode_response_in_room,
+};
 pub use message::{Message, Request, Throttled};
 pub use primitive::Records;
 pub use string::Str;

@@ -23,7 +23,7 @@ impl Worker {
         }
         if !told.is_empty() {
             // What is shown already: the state may hold what could not be recorded.
-            let image = self.shard.image();
+            let image = self.shard.image().shared();
             self.show(image).await;
         }
         for pending in told {
