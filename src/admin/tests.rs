@@ -45,7 +45,14 @@ fn start(shard: &Rc<Shard>, per_partition: bool) -> Rc<Admin> {
 
 /// All that comes back until the connection ends.
 async fn exchange(request: &[u8]) -> io::Result<String> {
-    let client = Client::connect(address()).await?;
+    let client = match Client::connect(address()).await {
+        // The task that listens may not have begun yet.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            sleep(Duration::from_millis(1)).await;
+            Client::connect(address()).await?
+        }
+        other => other?,
+    };
     client.send(request).await?;
     receive_all(&client.stream).await
 }
