@@ -174,10 +174,13 @@ impl Shard {
         {
             return early;
         }
-        let appended = self.partition(key).and_then(|partition| match partition.append(batch, now) {
-            Ok(dispatched) => Ok((partition, dispatched)),
-            Err(error) => Err(PartitionError::Append { error, log_start: partition.log_start() }),
-        });
+        let appended =
+            self.partition(key).and_then(|partition| match partition.append(batch, now) {
+                Ok(dispatched) => Ok((partition, dispatched)),
+                Err(error) => {
+                    Err(PartitionError::Append { error, log_start: partition.log_start() })
+                }
+            });
         match appended {
             Ok((partition, dispatched)) => {
                 AppendTicket::Here { partition, dispatched, key: WatchKey::default() }
