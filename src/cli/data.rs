@@ -42,6 +42,14 @@ impl Held {
 }
 
 impl DataDirectory {
+    /// Works beside the data while no broker uses them; nothing of them is read.
+    pub fn run_beside<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        run_here(&self.data_dir, true, work)
+    }
+
     /// Works on the directory while no broker does. Who does not write leaves no trace.
     pub fn run<T>(
         &self,
