@@ -37,9 +37,9 @@ impl Shard {
         self.partitions.borrow().len() + self.opening.len()
     }
 
-    /// Takes up new cluster-wide facts. Those of a start are opened after they are shown. Later, partitions that are gone are removed first, because a new one may
-    /// have the same name; those that are new here are opened before the image is shown, so that whoever
-    /// sees them can use them.
+    /// Takes up new cluster-wide facts. Those of a start are opened after they are shown. Later, partitions that are
+    /// gone are removed first, because a new one may have the same name; those that are new here are opened before
+    /// the image is shown, so that whoever sees them can use them.
     pub async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
         if image.version <= self.image.borrow().version && self.image.borrow().version > 0 {
             return;
