@@ -3,8 +3,10 @@
 //! The main thread checks the host and starts a thread per core; after that it only waits. Everything a
 //! core owns is made on it.
 
+mod disk;
+
 use crate::admin::{Admin, AdminOptions};
-use crate::config::{AdminListen, Config, HostPort};
+use crate::config::{AdminListen, Config, DiskSettings, HostPort};
 use crate::control_plane::{ControlPlane, Controller, Endpoints};
 use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::limits::{
@@ -59,6 +61,7 @@ struct ShardStart {
     listen: Vec<SocketAddr>,
     open_files_max: usize,
     memory_bytes: usize,
+    disk: DiskSettings,
     admin: AdminAt,
 }
 
@@ -75,7 +78,7 @@ enum AdminAt {
 /// Runs a broker until a signal stops it.
 ///
 /// # Errors
-/// One sentence: the data directory is in use, a port is taken, a CPU does not exist, the disk failed.
+/// One sentence: the data directory is in use, a port is taken, a CPU does not exist, the disk or its model failed.
 pub fn run(config: Config) -> Result<(), BrokerError> {
     let cpus = choose_cpus(&config)?;
     let shards = u16::try_from(cpus.len()).expect("bounded by SHARDS_MAX");
@@ -97,6 +100,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
     runtime::keep_freed_memory();
     let open_files = runtime::raise_open_files_limit().map_err(failed("cannot read limits"))?;
     warn_of_weak_durability(&config);
+    let disk = disk::settle(&config)?;
     let config = Arc::new(config);
     let mut stop = Some(stop);
     let mut handles = Vec::new();
@@ -111,6 +115,7 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
             listen: std::iter::once(common.address).chain(own).collect(),
             open_files_max: open_files_per_shard(&config, open_files, shards),
             memory_bytes: memory_per_shard(&config, shards),
+            disk,
             admin,
         };
         let name = format!("shard-{index}");
@@ -126,12 +131,15 @@ pub fn run(config: Config) -> Result<(), BrokerError> {
         handles.push(handle);
     }
     let patience = config.shutdown_grace_ms + LEAVE_WITHIN;
-    await_shards(handles, &endings, patience)?;
+    if await_shards(handles, &endings, patience)? {
+        disk::left_complete(&directory);
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-type ShardOutcome = Result<(), BrokerError>;
+/// Whether the shard left all of its logs complete.
+type ShardOutcome = Result<bool, BrokerError>;
 
 /// Tells the main thread that a shard ends, however it does.
 struct Ending {
@@ -146,18 +154,18 @@ impl Drop for Ending {
     }
 }
 
-/// Waits for all shards to end. When one ends badly, the others are given time to leave in order, and no more: one
-/// that never came up may be what they wait for.
+/// Waits for all shards to end; whether all left their logs complete. When one ends badly, the others are given time to
+/// leave in order, and no more: one that never came up may be what they wait for.
 fn await_shards(
     handles: Vec<ShardHandle<ShardOutcome>>,
     endings: &Receiver<usize>,
     patience: Duration,
 ) -> ShardOutcome {
     let mut handles: Vec<_> = handles.into_iter().map(Some).collect();
-    let mut outcome = Ok(());
+    let mut outcome = Ok(true);
     for _ in 0..handles.len() {
         let ended = match &outcome {
-            Ok(()) => endings.recv().ok(),
+            Ok(_) => endings.recv().ok(),
             Err(_) => endings.recv_timeout(patience).ok(),
         };
         let Some(handle) = ended.and_then(|shard| handles[shard].take()) else { break };
@@ -165,7 +173,7 @@ fn await_shards(
         if let Err(error) = &ended {
             tracing::error!(%error, "a shard ended");
         }
-        outcome = outcome.and(ended);
+        outcome = outcome.and_then(|complete| ended.map(|this| complete && this));
     }
     outcome
 }
@@ -258,7 +266,10 @@ fn log_options(start: &ShardStart) -> LogOptions {
     let config = &start.config;
     let tail = start.memory_bytes / 100 * usize::from(config.tail_cache_percent);
     let expiration = config.producer_id_expiration_ms.as_millis();
+    let defaults = LogOptions::new(config.data_dir.clone());
     LogOptions {
+        writers: start.disk.commits_in_flight_max.unwrap_or(defaults.writers),
+        commit_bytes_max: start.disk.commit_bytes_max.unwrap_or(defaults.commit_bytes_max),
         files_open_max: start.open_files_max,
         tail_cache_bytes: tail,
         pending_bytes_max: (start.memory_bytes - tail) / 16 * PENDING_SIXTEENTHS,
@@ -266,7 +277,7 @@ fn log_options(start: &ShardStart) -> LogOptions {
         shard: start.id.0,
         recovery_scan_bytes_max: config.recovery_scan_bytes_max,
         retention_check: config.retention_check_ms,
-        ..LogOptions::new(config.data_dir.clone())
+        ..defaults
     }
 }
 
@@ -275,9 +286,12 @@ async fn run_shard(
     start: ShardStart,
     peer: MeshPeer<Batch>,
     stop: Option<StopSignal>,
-) -> Result<(), BrokerError> {
+) -> ShardOutcome {
     let log = ShardLog::new(log_options(&start), Rc::new(Probe::default()));
     let shard = Shard::new(start.id, start.shards, log);
+    if let Some(reads) = start.disk.file_reads_in_flight_max {
+        shard.set_file_reads_in_flight_max(reads);
+    }
     let shown = start.config.data_dir.display();
     let prepared = match runtime::prepare_directory(&start.config.data_dir).await {
         Ok(()) => {
@@ -291,7 +305,7 @@ async fn run_shard(
     let admin = start_admin(&shard, &start);
     let outcome = match prepared {
         Ok(()) => serve(&shard, &start, stop).await,
-        failed => failed,
+        Err(error) => Err(error),
     };
     if let Some(admin) = admin {
         admin.close();
@@ -333,7 +347,7 @@ async fn serve(
     shard: &Rc<Shard>,
     start: &ShardStart,
     stop: Option<StopSignal>,
-) -> Result<(), BrokerError> {
+) -> ShardOutcome {
     let config = &start.config;
     if shard.id == ShardId::CONTROLLER
         && let Err(error) = Controller::start(shard, config).await
@@ -407,22 +421,18 @@ async fn leave_together(shard: &Rc<Shard>) {
 }
 
 /// Takes this shard down as the stages are asked for.
-async fn finish(
-    shard: &Rc<Shard>,
-    server: &Rc<Server>,
-    config: &Config,
-) -> Result<(), BrokerError> {
+async fn finish(shard: &Rc<Shard>, server: &Rc<Server>, config: &Config) -> ShardOutcome {
     shard.lifecycle.serve();
     shard.lifecycle.asked(Stage::Draining).await;
     server.stop(config.shutdown_grace_ms).await;
     shard.lifecycle.finish(Stage::Draining);
     shard.lifecycle.asked(Stage::Stopped).await;
-    shard.stop_partitions().await;
+    let complete = shard.stop_partitions().await;
     tell_counts(shard);
     shard.lifecycle.finish(Stage::Stopped);
     // The answer to the last question leaves in another task's turn.
     runtime::yield_now().await;
-    Ok(())
+    Ok(complete)
 }
 
 /// What this core did, for whoever compares: above all how often it had to ask another.

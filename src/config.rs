@@ -6,10 +6,13 @@
 //! Reads no file, no environment and no clock itself: the command line hands it their contents.
 
 mod address;
+pub mod commit_size;
+mod disk_model;
 mod form;
 mod load;
 
 pub use address::{AdminListen, Advertise, HostPort};
+pub use disk_model::{DiskModel, DiskModelAt, DiskSettings};
 pub use load::{ConfigError, Effective, Loader, Source};
 
 use crate::limits;
@@ -216,6 +219,23 @@ table! {
 
     /// How often segments to delete are looked for (Kafka's log.retention.check.interval.ms).
     retention_check_ms: Duration = Duration::from_mins(5), duration(1, DURATION_MS_MAX);
+
+    /// What `corelog doctor disk` has measured, for the three settings that follow. auto: disk-model.toml in `data_dir`,
+    /// if there is one. none: no such file.
+    disk_model: DiskModelAt = DiskModelAt::Auto, form::disk_model();
+
+    /// Commits that one shard has in flight at most, each of another partition. auto: what `disk_model` says, else 32.
+    commits_in_flight_max: Option<usize> = None, auto(count(1, limits::COMMITS_IN_FLIGHT_MAX));
+
+    /// Longest single write of a commit, save that a batch is never split. auto: what `disk_model` says, else 4MiB. A
+    /// smaller one than before holds from a start after a clean stop on.
+    commit_bytes_max: Option<usize> = None,
+        auto(bytes(limits::COMMIT_BYTES_MIN, limits::COMMIT_BYTES_MAX));
+
+    /// Reads of files that one fetch has in flight at most, each of another partition. auto: what `disk_model` says,
+    /// else 4.
+    file_reads_in_flight_max: Option<usize> = None,
+        auto(count(1, limits::FILE_READS_IN_FLIGHT_MAX));
 }
 
 table! {

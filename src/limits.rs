@@ -232,6 +232,12 @@ pub const GROUPS_PER_REQUEST_AT_ONCE: usize = 64;
 /// Longest single write to a segment. More pending bytes wait for the next commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What that may be set to at least, and what else may be set to suit a disk: commits of one shard, and reads of files
+/// of one fetch, in flight at most. More wait for one of them to end.
+pub const COMMIT_BYTES_MIN: usize = 64 * 1024;
+pub const COMMITS_IN_FLIGHT_MAX: usize = 256;
+pub const FILE_READS_IN_FLIGHT_MAX: usize = 32;
+
 /// Bytes of a shard's log that a start after a crash reads again at most, in the default configuration. At it,
 /// sockets are not read until recovery points are written.
 pub const RECOVERY_SCAN_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -287,6 +293,7 @@ const _: () = assert!(GROUP_ASSIGNMENT_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEF
 const _: () = assert!(GROUP_MEMBER_BYTES_MAX + 4096 <= MESSAGE_BYTES_MAX_DEFAULT, "one record");
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(BLOCK_BYTES <= COMMIT_BYTES_MIN && COMMIT_BYTES_MIN <= COMMIT_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= 1024, "broker id = host id * 1024 + shard");
 const _: () = assert!(
     ARRIVING_SIXTEENTHS + PENDING_SIXTEENTHS + ANSWERS_SIXTEENTHS + SESSIONS_SIXTEENTHS == 16

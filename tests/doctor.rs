@@ -499,3 +499,149 @@ fn what_lies_before_damage_is_served_if_asked() {
     assert!(served.len() > 39_000 && !served.contains(&first) && served.contains(&39_999));
     broker.stop();
 }
+
+// ---------------------------------------------------------------- the disk
+
+impl Place {
+    /// Measures for a moment only, and gives the lines of JSON.
+    fn measure(&self) -> Vec<Value> {
+        let data = self.data_dir();
+        let out =
+            quiet(&["doctor", "disk", "--json", "--seconds", "0.3", "--data-dir", &data], 0);
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.data()).expect("it is there");
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("text");
+        entries.map(|entry| name(entry.expect("listed"))).collect()
+    }
+}
+
+#[test]
+fn what_the_disk_gives_is_taken_up_by_the_next_start() {
+    let place = Place::new();
+    let broker = place.start(&[]);
+    assert_eq!(run(&["produce", "t", "-b", &broker.bootstrap()], &lines(0..100)).code, 0);
+    let ran = run(&["doctor", "disk", "--data-dir", &place.data_dir()], "");
+    assert!(ran.code == 1 && ran.err.contains("is in use by a running corelog"), "{}", ran.err);
+    broker.stop();
+    let (mut names, segment) = (place.names(), fs::read(&place.segments()[0]).expect("it is there"));
+
+    let lines = place.measure();
+    let (model, measured) = lines.split_last().expect("there are some");
+    for work in ["synced-write", "write", "sync", "read"] {
+        assert!(measured.iter().any(|line| line["subject"] == work), "{work}");
+    }
+    for line in measured {
+        assert!(line["per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{line}");
+        assert!(line["median_us"].as_u64() <= line["p99_us"].as_u64(), "{line}");
+    }
+    assert_eq!(model["subject"], "model");
+    names.insert("disk-model.toml".to_string());
+    assert_eq!(place.names(), names, "nothing else was made or removed");
+    assert_eq!(fs::read(&place.segments()[0]).expect("it is there"), segment);
+    let file = fs::read_to_string(place.data().join("disk-model.toml")).expect("it was written");
+    let settings = ["commits_in_flight_max", "commit_bytes_max", "file_reads_in_flight_max"];
+    for setting in settings {
+        assert!(file.contains(&format!("\n{setting} = {}\n", model[setting])), "{file}");
+    }
+
+    // What is served has been opened, so that a stop leaves it complete.
+    let took = |broker: Broker| {
+        assert_eq!(place.consume(&broker), values(0..100));
+        let seen = broker.stop();
+        let line = seen.iter().find(|line| line.contains("took from the model of the disk"));
+        line.cloned().unwrap_or_default()
+    };
+    let line = took(place.start(&[]));
+    for setting in settings {
+        assert!(line.contains(&format!(" {setting}={}", model[setting])), "{setting}: {line}");
+    }
+    let line = took(place.start(&["--commits-in-flight-max", "32", "--commit-bytes-max", "1MiB"]));
+    assert!(line.contains(" file_reads_in_flight_max="), "{line}");
+    assert!(!line.contains(" commits_in_flight_max=") && !line.contains(" commit_bytes_max="));
+    assert_eq!(took(place.start(&["--disk-model", "none"])), "");
+
+    // A table for people; the model is replaced by the new one.
+    let out =
+        quiet(&["doctor", "disk", "--seconds", "0.1", "--data-dir", &place.data_dir()], 0);
+    assert!(out.starts_with("work ") && out.contains("\ncommits_in_flight_max "), "{out}");
+    assert_eq!(place.names(), names);
+}
+
+#[test]
+fn what_is_no_model_is_told_and_only_a_model_is_replaced() {
+    let place = Place::new();
+    place.start(&[]).stop();
+    let file = place.data().join("disk-model.toml");
+    fs::write(&file, "commit_bytes_max = 1\n").expect("there is room");
+    let seen = place.start(&[]).stop().join("\n");
+    assert!(seen.contains("this is no model of a disk") && seen.contains("line 1"), "{seen}");
+    let data = place.data_dir();
+    let named = file.to_str().expect("text");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "none", "--cpus", "0"];
+    let ran = run(&[&serve[..], &["--data-dir", &data, "--disk-model", named]].concat(), "");
+    assert!(ran.code == 1 && ran.err.contains("as the model of the disk"), "{}", ran.err);
+    let ran = run(&["doctor", "disk", "--seconds", "0.1", "--data-dir", &data], "");
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), "commit_bytes_max = 1\n");
+}
+
+#[test]
+fn a_measurement_that_is_interrupted_leaves_nothing() {
+    let place = Place::new();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_corelog"))
+        .args(["doctor", "disk", "--seconds", "20", "--data-dir", &place.data_dir()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program is built");
+    let open = format!("/proc/{}/fd", process.id());
+    // All of its files are open, each in two ways, and have lost their names.
+    let nameless = || {
+        let entries = fs::read_dir(&open).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let name = |file: PathBuf| file.to_string_lossy().into_owned();
+        let is_one = |name: &String| name.contains("/.doctor-disk-") && name.ends_with(" (deleted)");
+        files.map(name).filter(is_one).count()
+    };
+    let started = Instant::now();
+    while nameless() < 128 {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
+        assert!(process.try_wait().expect("it was ours").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let id = process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill is there").success());
+    assert!(!process.wait().expect("it was ours").success());
+    assert_eq!(place.names(), BTreeSet::from([".lock".to_string()]));
+    assert!(!place.measure().is_empty());
+}
+
+/// A start takes a log to end in a commit as long as the last life's may have been.
+#[test]
+fn a_smaller_commit_holds_from_a_start_after_a_clean_stop_on() {
+    let place = Place::new();
+    let small = ["--commit-bytes-max", "64KiB"];
+    let is_held_back = |seen: &[String]| {
+        seen.iter().any(|line| line.contains("logs may end in commits of the former size"))
+    };
+    let broker = place.start(&small);
+    assert!(!is_held_back(&broker.seen), "nothing was there");
+    assert_eq!(run(&["produce", "t", "-b", &broker.bootstrap()], &lines(0..100)).code, 0);
+    broker.kill();
+    let broker = place.start(&small);
+    assert!(!is_held_back(&broker.seen), "it was as small before");
+    broker.kill();
+    place.start(&[]).kill();
+    let broker = place.start(&small);
+    assert!(is_held_back(&broker.seen), "{:#?}", broker.seen);
+    broker.kill();
+    for held_back in [true, false] {
+        let broker = place.start(&small);
+        assert_eq!(is_held_back(&broker.seen), held_back, "{:#?}", broker.seen);
+        assert_eq!(place.consume(&broker), values(0..100), "all is open when it stops");
+        broker.stop();
+    }
+}

@@ -44,7 +44,7 @@ const TERMINAL: &[&str] = &["src/cli/"];
 /// A simulation that fails prints how to replay it.
 const TERMINAL_AND_SIMULATION: &[&str] = &["src/cli/", "src/runtime/sim/", "src/simulator/"];
 /// The simulation replays only what goes through the door; commands and the start of a process are outside.
-const OUTSIDE_SIMULATION: &[&str] = &["src/runtime/", "src/cli/", "src/broker.rs"];
+const OUTSIDE_SIMULATION: &[&str] = &["src/runtime/", "src/cli/", "src/broker.rs", "src/broker/"];
 
 const BANS: &[Ban] = &[
     ban("unsafe", DOOR, "unsafe lives in the runtime only"),

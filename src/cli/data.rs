@@ -2,7 +2,9 @@
 //! reads it the way a broker does.
 
 use super::Failure;
+use crate::config::commit_size;
 use crate::control_plane::examine::{Examined, examine};
+use crate::limits::COMMIT_BYTES_MAX;
 use crate::log::{LogOptions, PartitionFacts, ShardLog};
 use crate::probe::Probe;
 use std::path::PathBuf;
@@ -40,6 +42,14 @@ impl Held {
 }
 
 impl DataDirectory {
+    /// Works beside the data while no broker uses them; nothing of them is read.
+    pub fn run_beside<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        run_here(&self.data_dir, true, work)
+    }
+
     /// Works on the directory while no broker does. Who does not write leaves no trace.
     pub fn run<T>(
         &self,
@@ -52,12 +62,22 @@ impl DataDirectory {
             let cannot = |error: &dyn std::fmt::Display| {
                 Failure::failed(format!("cannot read {shown}: {error}"))
             };
-            let options = LogOptions::new(directory.clone());
+            let commit_bytes_max = commit_bytes_max(&directory);
+            let options = LogOptions { commit_bytes_max, ..LogOptions::new(directory.clone()) };
             let shard = ShardLog::new(options, Rc::new(Probe::default()));
             shard.load_recovery_points().await.map_err(|error| cannot(&error))?;
             let examined = examine(&directory).await.map_err(|error| cannot(&error))?;
             work(Held { shard, examined }).await
         })
+    }
+}
+
+/// What a start would take for one commit at a log's end.
+fn commit_bytes_max(directory: &std::path::Path) -> usize {
+    let told = std::fs::read(directory.join(commit_size::FILE_NAME)).ok();
+    match commit_size::longest(told.as_deref()) {
+        0 => COMMIT_BYTES_MAX,
+        bytes => bytes,
     }
 }
 

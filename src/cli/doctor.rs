@@ -1,5 +1,7 @@
-//! `corelog doctor`: what is wrong with a data directory or its host, and what can be done about it. Changes nothing.
+//! `corelog doctor`: what is wrong with a data directory or its host, and what can be done about it; and what its disk
+//! gives. Changes nothing of what is there.
 
+mod disk;
 mod host;
 
 use super::data::{DataDirectory, Held};
@@ -25,6 +27,7 @@ pub struct Doctor {
 enum Action {
     Data(Data),
     Host(host::HostCheck),
+    Disk(disk::DiskCheck),
 }
 
 /// Check a data directory that no broker uses: every batch of every partition, indexes, snapshots, metadata.
@@ -59,6 +62,7 @@ impl Doctor {
                 directory.run(false, async |held| data.look(&held).await)
             }
             Action::Host(host) => host.run(),
+            Action::Disk(disk) => disk.run(),
         }
     }
 }

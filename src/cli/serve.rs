@@ -155,7 +155,7 @@ fn heading(table: &str) -> &'static str {
 fn value_name(key: &Key) -> &'static str {
     let has = |word: &str| key.name.split('_').any(|part| part == word);
     match key.name {
-        "data_dir" => "PATH",
+        "data_dir" | "disk_model" => "PATH",
         "listen" | "admin_listen" => "HOST:PORT",
         "advertise" => "HOST[:PORT]",
         "cpus" => "LIST",

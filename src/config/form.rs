@@ -3,6 +3,7 @@
 //! Pure. Every form reads back what it shows.
 
 use super::address::{AdminListen, Advertise, HostPort};
+use super::disk_model::DiskModelAt;
 use crate::limits;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -294,6 +295,11 @@ pub(super) fn admin_listen() -> Address<AdminListen> {
     Address { allowed: "auto, none, or HOST:PORT", value: std::marker::PhantomData }
 }
 
+pub(super) fn disk_model() -> Address<DiskModelAt> {
+    Address { allowed: "auto, none, or a path", value: std::marker::PhantomData }
+}
+
+/// What reads and shows itself.
 pub(super) struct Address<T> {
     allowed: &'static str,
     value: std::marker::PhantomData<T>,

@@ -9,10 +9,12 @@
 
 pub mod buffer;
 mod clock;
+mod replace;
 mod slot;
 mod wakers;
 
 pub use clock::Instant;
+pub use replace::{replace_file, unlink_file};
 pub use slot::{Event, Filler, Slot, slot};
 pub use wakers::{Line, Turn, Wakers};
 

@@ -58,6 +58,7 @@ pub struct Shard {
     coordinators: RefCell<Option<Weak<dyn Coordinators>>>,
     pub lifecycle: Lifecycle,
     stopping: Cell<bool>,
+    file_reads_in_flight_max: Cell<usize>,
     /// Reads what this core's connections hold; none before there is a server.
     front: RefCell<Option<ReadFront>>,
 }
@@ -81,6 +82,7 @@ impl Shard {
             coordinators: RefCell::default(),
             lifecycle: Lifecycle::default(),
             stopping: Cell::new(false),
+            file_reads_in_flight_max: Cell::new(serve::FILE_READS_IN_FLIGHT),
             front: RefCell::default(),
         })
     }
@@ -97,6 +99,11 @@ impl Shard {
     /// Says how to read what this core's connections hold.
     pub fn set_front(&self, read: ReadFront) {
         *self.front.borrow_mut() = Some(read);
+    }
+
+    /// Sets how many reads of files one fetch has in flight; one at least.
+    pub fn set_file_reads_in_flight_max(&self, reads: usize) {
+        self.file_reads_in_flight_max.set(reads.max(1));
     }
 
     pub fn set_coordinators(&self, coordinators: Weak<dyn Coordinators>) {

@@ -172,7 +172,7 @@ impl Shard {
             used.extend(left.into_iter().zip(looked).filter_map(|(key, at)| Some((key, at?))));
         }
         let mut queue = self.opening.queue.borrow_mut();
-        queue.make_contiguous().sort_by_key(|key| Reverse(used.get(key).copied()));
+        queue.make_contiguous().sort_by_cached_key(|key| Reverse(used.get(key).copied()));
     }
 
     /// Where the files are of a partition that is not open yet.

@@ -37,9 +37,9 @@ impl Shard {
         self.partitions.borrow().len() + self.opening.len()
     }
 
-    /// Takes up new cluster-wide facts. Those of a start are opened after they are shown. Later, partitions that are gone are removed first, because a new one may
-    /// have the same name; those that are new here are opened before the image is shown, so that whoever
-    /// sees them can use them.
+    /// Takes up new cluster-wide facts. Those of a start are opened after they are shown. Later, partitions that are
+    /// gone are removed first, because a new one may have the same name; those that are new here are opened before
+    /// the image is shown, so that whoever sees them can use them.
     pub async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
         if image.version <= self.image.borrow().version && self.image.borrow().version > 0 {
             return;
@@ -153,20 +153,25 @@ impl Shard {
     }
 
     /// Stops all partitions of this core, and the controller if it lives here: pending writes end, files are left
-    /// complete.
-    pub async fn stop_partitions(self: &Rc<Self>) {
+    /// complete. Whether all logs are: none failed, and none is as the last life left it.
+    pub async fn stop_partitions(self: &Rc<Self>) -> bool {
+        let all_opened = self.image.borrow().version > 0 && self.opening.len() == 0;
         self.stopping.set(true);
         self.end_opening().await;
         let stops = self.partitions().into_iter().map(|partition| async move {
-            if let Err(fault) = partition.stop().await {
+            let stopped = partition.stop().await;
+            if let Err(fault) = &stopped {
                 tracing::error!(partition = %partition.id, %fault, "stopped without a checkpoint");
             }
+            stopped.is_ok()
         });
-        stream::iter(stops).buffer_unordered(STOPS).for_each(|()| async {}).await;
+        let stops = stream::iter(stops).buffer_unordered(STOPS);
+        let all_stopped = stops.fold(true, |all, this| async move { all && this }).await;
         if let Err(error) = self.log.save_recovery_points().await {
             tracing::warn!(%error, "cannot write recovery points");
         }
         self.stop_controller().await;
+        all_opened && all_stopped
     }
 
     async fn stop_controller(self: &Rc<Self>) {

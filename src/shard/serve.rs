@@ -106,9 +106,9 @@ impl Reading {
 
 /// No file is read for less than this part of an answer.
 const ROOM_LEFT_EMPTY: usize = 8;
-/// Reads of files that one fetch has under way at once: enough to keep a device busy, too few for one consumer to
-/// have it to itself.
-const FILE_READS_MAX: usize = 4;
+/// Reads of files that one fetch has in flight at most, unless set otherwise: enough to keep a device busy, too few for
+/// one consumer to have it to itself.
+pub(super) const FILE_READS_IN_FLIGHT: usize = 4;
 /// Room that one of these takes until it has ended: as much as one read of a log gives, but for a larger batch.
 const FILE_READ_BYTES_PLANNED: usize = 2 << 20;
 
@@ -235,7 +235,7 @@ impl Shard {
                 |batches: &ReadBatches| batches.bytes == 0 && spec.offset < batches.high_watermark;
             if is_worth_a_read && read.as_ref().is_ok_and(is_behind) {
                 let of_files = of_files.get_or_insert_default();
-                if of_files.len() == FILE_READS_MAX {
+                if of_files.len() >= self.file_reads_in_flight_max.get() {
                     let done = of_files.next().await;
                     settle(&mut results, &mut left, done.expect("some are under way"));
                 }

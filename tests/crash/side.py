@@ -603,7 +603,7 @@ def sift(wrong):
     return news, f"{len(wrong) - len(news)} known, " if len(news) < len(wrong) else ""
 
 
-AT_TOP = re.compile(r"\.lock|metadata\.log|recovery-points-.*|[A-Za-z0-9._-]+-\d+")
+AT_TOP = re.compile(r"\.lock|metadata\.log|recovery-points-.*|commit-bytes|disk-model\.toml|[A-Za-z0-9._-]+-\d+")
 OF_PARTITION = re.compile(r"partition\.metadata|leader-epoch-checkpoint|(\d{20})\.(log|index|timeindex|producers)")
 
 

@@ -80,6 +80,13 @@ const QUEUE_DEPTH: Check = Check {
 };
 const QUEUE_DEPTH_MIN: u64 = 64;
 
+const MODEL: Check = Check {
+    name: "disk-model",
+    cost: "how long a commit may be, and how many commits and reads are in flight, suits the test machine's disk \
+        (tuning/README.md)",
+    change: "corelog doctor disk, while no broker runs; serve takes up what it writes",
+};
+
 pub fn check(host: &Host) -> Vec<Finding> {
     let mountinfo = host.mountinfo.as_deref().unwrap_or_default();
     let mut findings = match find_mount(mountinfo, &host.data_directory) {
@@ -94,6 +101,11 @@ pub fn check(host: &Host) -> Vec<Finding> {
         findings.extend(all.map(|finding| finding.about(&disk.name)));
         findings.push(interrupts::check_affinity(host, &disk.name, &disk.interrupts));
     }
+    findings.push(match host.has_disk_model {
+        None => MODEL.unknown(),
+        Some(true) => MODEL.ok("measured"),
+        Some(false) => MODEL.advice("not measured"),
+    });
     findings
 }
 

@@ -33,6 +33,8 @@ pub struct Host {
     pub wake_latency: Option<Vec<u8>>,
     /// Absolute and without links.
     pub data_directory: PathBuf,
+    /// Whether `corelog doctor disk` left its model there; `None` where the directory cannot be seen.
+    pub has_disk_model: Option<bool>,
     /// Those that the data directory lies on.
     pub disks: Vec<Disk>,
     /// Network interfaces with a device behind them.

@@ -4,6 +4,7 @@
 use super::facts::{
     Cpu, Disk, Host, IdleState, Interrupt, Mount, Network, Text, find_mount, parse_list,
 };
+use crate::config::DiskModel;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub fn read_host(root: &Path, data_directory: &Path) -> Host {
     let cpus_online = at("sys/devices/system/cpu/online");
     let numbers = cpus_online.as_deref().and_then(parse_list).unwrap_or_default();
     let cpus = root.join("sys/devices/system/cpu");
+    let data = root.join(data_directory.strip_prefix("/").unwrap_or(data_directory));
+    let has_disk_model = data.is_dir().then(|| data.join(DiskModel::FILE_NAME).is_file());
     Host {
         release: at("proc/sys/kernel/osrelease"),
         io_uring_disabled: at("proc/sys/kernel/io_uring_disabled"),
@@ -38,6 +41,7 @@ pub fn read_host(root: &Path, data_directory: &Path) -> Host {
         cpus: numbers.iter().map(|cpu| read_cpu(&cpus.join(format!("cpu{cpu}")))).collect(),
         wake_latency: fs::read(root.join("dev/cpu_dma_latency")).ok(),
         data_directory: data_directory.to_path_buf(),
+        has_disk_model,
         disks: mount.map(|mount| read_disks(root, &mount)).unwrap_or_default(),
         networks: read_networks(root),
     }

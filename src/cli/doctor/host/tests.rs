@@ -46,6 +46,7 @@ fn good() -> Host {
         cpus: vec![cpu("performance", "intel_pstate", 2), cpu("performance", "intel_pstate", 2)],
         wake_latency: Some(2_000_000_000_i32.to_ne_bytes().to_vec()),
         data_directory: PathBuf::from("/var/lib/corelog"),
+        has_disk_model: Some(true),
         disks: vec![disk()],
         networks: vec![network()],
     }
@@ -144,6 +145,7 @@ fn malformed_texts_are_unknown_or_advice_and_nothing_panics() {
             cpus: vec![Cpu { governor: some(text), driver: some(text), idle_states: Vec::new() }],
             wake_latency: Some(text.as_bytes().to_vec()),
             data_directory: PathBuf::from("/data"),
+            has_disk_model: Some(false),
             disks: vec![Disk { name: "sda".to_string(), scheduler: some(text), ..disk() }],
             networks: vec![Network { steering: vec![some(text)], ..network() }],
         };
@@ -244,6 +246,7 @@ fn disks_are_judged() {
     verdict("disk-scheduler", Verdict::Advice, |host| host.disks = vec![scheduled("sda", "0")]);
     verdict("disk-scheduler", Verdict::Advice, |host| host.disks = vec![scheduled("vda", "1")]);
     verdict("disk-scheduler", Verdict::Ok, |host| host.disks = vec![scheduled("sda", "1")]);
+    verdict("disk-model", Verdict::Advice, |host| host.has_disk_model = Some(false));
     verdict("disk-rotational", Verdict::Advice, |host| host.disks[0].rotational = some("1"));
     verdict("disk-requests", Verdict::Advice, |host| host.disks[0].requests = some("31"));
     verdict("disk-write-cache", Verdict::Advice, |host| {
@@ -358,6 +361,15 @@ fn an_empty_root_is_read_as_nothing() {
     let host = Root::new().read();
     assert!(host.cpus.is_empty() && host.disks.is_empty() && host.networks.is_empty());
     assert!(check(&host).iter().all(|finding| finding.verdict == Verdict::Unknown));
+}
+
+#[test]
+fn a_model_of_the_disk_is_seen_in_the_data_directory() {
+    let root = Root::new();
+    root.write("data/corelog/metadata.log", "");
+    assert_eq!(root.read().has_disk_model, Some(false));
+    root.write("data/corelog/disk-model.toml", "");
+    assert_eq!(root.read().has_disk_model, Some(true));
 }
 
 #[test]
