@@ -343,11 +343,7 @@ fn start_admin(shard: &Rc<Shard>, start: &ShardStart) -> Option<Rc<Admin>> {
     Some(admin)
 }
 
-async fn serve(
-    shard: &Rc<Shard>,
-    start: &ShardStart,
-    stop: Option<StopSignal>,
-) -> ShardOutcome {
+async fn serve(shard: &Rc<Shard>, start: &ShardStart, stop: Option<StopSignal>) -> ShardOutcome {
     let config = &start.config;
     if shard.id == ShardId::CONTROLLER
         && let Err(error) = Controller::start(shard, config).await

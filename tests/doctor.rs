@@ -506,8 +506,7 @@ impl Place {
     /// Measures for a moment only, and gives the lines of JSON.
     fn measure(&self) -> Vec<Value> {
         let data = self.data_dir();
-        let out =
-            quiet(&["doctor", "disk", "--json", "--seconds", "0.3", "--data-dir", &data], 0);
+        let out = quiet(&["doctor", "disk", "--json", "--seconds", "0.3", "--data-dir", &data], 0);
         out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
@@ -526,7 +525,8 @@ fn what_the_disk_gives_is_taken_up_by_the_next_start() {
     let ran = run(&["doctor", "disk", "--data-dir", &place.data_dir()], "");
     assert!(ran.code == 1 && ran.err.contains("is in use by a running corelog"), "{}", ran.err);
     broker.stop();
-    let (mut names, segment) = (place.names(), fs::read(&place.segments()[0]).expect("it is there"));
+    let (mut names, segment) =
+        (place.names(), fs::read(&place.segments()[0]).expect("it is there"));
 
     let lines = place.measure();
     let (model, measured) = lines.split_last().expect("there are some");
@@ -564,8 +564,7 @@ fn what_the_disk_gives_is_taken_up_by_the_next_start() {
     assert_eq!(took(place.start(&["--disk-model", "none"])), "");
 
     // A table for people; the model is replaced by the new one.
-    let out =
-        quiet(&["doctor", "disk", "--seconds", "0.1", "--data-dir", &place.data_dir()], 0);
+    let out = quiet(&["doctor", "disk", "--seconds", "0.1", "--data-dir", &place.data_dir()], 0);
     assert!(out.starts_with("work ") && out.contains("\ncommits_in_flight_max "), "{out}");
     assert_eq!(place.names(), names);
 }
@@ -603,7 +602,8 @@ fn a_measurement_that_is_interrupted_leaves_nothing() {
         let entries = fs::read_dir(&open).into_iter().flatten().flatten();
         let files = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
         let name = |file: PathBuf| file.to_string_lossy().into_owned();
-        let is_one = |name: &String| name.contains("/.doctor-disk-") && name.ends_with(" (deleted)");
+        let is_one =
+            |name: &String| name.contains("/.doctor-disk-") && name.ends_with(" (deleted)");
         files.map(name).filter(is_one).count()
     };
     let started = Instant::now();

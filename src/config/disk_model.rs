@@ -234,7 +234,11 @@ mod tests {
         check("version = 1", "version = 2", "version = 2: expected 1 to 1");
         check("commits_in_flight_max = 64", "commits_in_flight_max = 0", "expected 1 to 256");
         check("commits_in_flight_max = 64", "commits_in_flight_max = 257", "expected 1 to 256");
-        check("commit_bytes_max = 1048576", "commit_bytes_max = 65535", "expected 65536 to 4194304");
+        check(
+            "commit_bytes_max = 1048576",
+            "commit_bytes_max = 65535",
+            "expected 65536 to 4194304",
+        );
         check("commit_bytes_max = 1048576", "commit_bytes_max = 4194305", "4194305: expected");
         check("reads_in_flight_max = 2", "reads_in_flight_max = 33", "expected 1 to 32");
         check("sync_us = 40", "sync_us = 9223372036854775807", "sync_us = 9223372036854775807");

@@ -62,8 +62,7 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 impl DiskCheck {
     pub fn run(self) -> Result<(), Failure> {
         let directory = &self.directory.data_dir;
-        let file =
-            self.model.clone().unwrap_or_else(|| directory.join(DiskModel::FILE_NAME));
+        let file = self.model.clone().unwrap_or_else(|| directory.join(DiskModel::FILE_NAME));
         refuse_what_is_no_model(&file)?;
         std::fs::create_dir_all(directory).map_err(|error| {
             Failure::failed(format!("cannot make {}: {error}", directory.display()))
@@ -92,8 +91,9 @@ impl DiskCheck {
         let shown = directory.display();
         let (plan, shapes) = (Plan::new(self.seconds), plan::shapes());
         let space = runtime::volume_space(directory);
-        let space = space
-            .map_err(|error| Failure::failed(format!("cannot tell the space of {shown}: {error}")))?;
+        let space = space.map_err(|error| {
+            Failure::failed(format!("cannot tell the space of {shown}: {error}"))
+        })?;
         refuse_without_space(space.usable_bytes, &plan)?;
         let progress = output::progress(Some(shapes.len() as u64), "measurements", false);
         let measured = measure::measure(directory, &shapes, &plan, &|| progress.inc(1)).await;
@@ -163,8 +163,17 @@ fn megabytes(one: &Measured) -> String {
 }
 
 fn write_text(out: &mut impl Write, measured: &[Measured], choice: &Choice) -> io::Result<()> {
-    let head =
-        ["work", "size", "in flight", "files", "count", "per second", "MB/s", "median us", "p99 us"];
+    let head = [
+        "work",
+        "size",
+        "in flight",
+        "files",
+        "count",
+        "per second",
+        "MB/s",
+        "median us",
+        "p99 us",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(measured.iter().map(|one| {
         let shape = one.shape;

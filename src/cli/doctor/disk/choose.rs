@@ -51,8 +51,7 @@ pub fn choose(measured: &[Measured], latency_max: Duration) -> Option<Choice> {
     let is_small = |one: &Measured| one.shape.bytes == SMALL_BYTES;
     let commit = of(Work::SyncedWrite, &|one| one.shape.in_flight == 1 && !is_small(one))?;
     let deep_bytes = commit.shape.bytes.min(DEEP_BYTES_MAX);
-    let deep =
-        of(Work::SyncedWrite, &|one| has_own_file(one) && one.shape.bytes == deep_bytes)?;
+    let deep = of(Work::SyncedWrite, &|one| has_own_file(one) && one.shape.bytes == deep_bytes)?;
     let small = of(Work::SyncedWrite, &|one| has_own_file(one) && is_small(one))?;
     let read = of(Work::Read, &|one| one.shape.bytes == DEEP_BYTES_MAX)?;
     Some(Choice { commit, deep, small, read })

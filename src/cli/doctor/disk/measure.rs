@@ -131,7 +131,8 @@ async fn prepare(files: &[Opened], shape: &Shape, plan: &Plan) -> io::Result<()>
         file.plain.sync().await?;
     }
     if shape.work == Work::Read {
-        let fill = Shape { work: Work::Write, bytes: FILL_BYTES, in_flight: FILL_IN_FLIGHT, files: 1 };
+        let fill =
+            Shape { work: Work::Write, bytes: FILL_BYTES, in_flight: FILL_IN_FLIGHT, files: 1 };
         let all = Plan { share: Duration::MAX, ..*plan };
         write(files, &fill, &all).await?;
         files[0].plain.sync().await?;

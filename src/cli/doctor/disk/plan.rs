@@ -77,7 +77,12 @@ pub fn shapes() -> Vec<Shape> {
     }));
     shapes.push(Shape { work: Work::Sync, bytes: SMALL_BYTES, in_flight: 1, files: 1 });
     for bytes in READ_BYTES {
-        shapes.extend(DEPTHS.map(|in_flight| Shape { work: Work::Read, bytes, in_flight, files: 1 }));
+        shapes.extend(DEPTHS.map(|in_flight| Shape {
+            work: Work::Read,
+            bytes,
+            in_flight,
+            files: 1,
+        }));
     }
     shapes
 }

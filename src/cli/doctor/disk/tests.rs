@@ -27,11 +27,7 @@ fn device(bandwidth: f64, pause: Duration) -> Vec<Measured> {
 /// Commit size, commits in flight, reads in flight.
 fn chosen(measured: &[Measured]) -> (usize, usize, usize) {
     let choice = choose(measured, BOUND).unwrap();
-    (
-        choice.commit_bytes_max(),
-        choice.commits_in_flight_max(),
-        choice.file_reads_in_flight_max(),
-    )
+    (choice.commit_bytes_max(), choice.commits_in_flight_max(), choice.file_reads_in_flight_max())
 }
 
 #[test]
@@ -175,7 +171,8 @@ fn simulation() -> Simulation {
 fn run(simulation: &Simulation) -> std::io::Result<Vec<Measured>> {
     simulation.run(async {
         let measured =
-            measure(Path::new("/data"), &shapes(), &Plan::new(0.1), &|| sim::note("measured")).await;
+            measure(Path::new("/data"), &shapes(), &Plan::new(0.1), &|| sim::note("measured"))
+                .await;
         // What the files held is given back once they are closed.
         sim::sleep(Duration::from_secs(1)).await;
         measured
