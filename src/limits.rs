@@ -140,6 +140,10 @@ pub const UNKNOWN_BROKER_SETTINGS_MAX: usize = 100;
 /// POLICY_VIOLATION: the client asks in several.
 pub const ADMINISTERED_PARTITIONS_MAX: usize = 100_000;
 
+/// Partitions that one AlterPartitionReassignments moves to other cores, one after the other. One that is named beyond
+/// it is POLICY_VIOLATION: the client asks for it in another request.
+pub const MOVES_PER_REQUEST_MAX: usize = 1_000;
+
 /// Producers in the answer to one DescribeProducers. A partition that is named beyond it is POLICY_VIOLATION: the
 /// client asks for it in another request.
 pub const DESCRIBED_PRODUCERS_MAX: usize = 1_000_000;

@@ -3,6 +3,7 @@
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
+//! - `planted`: bugs of moves, for tests of the tests
 //! - `scrape`: what is read of a shard for the admin port
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
@@ -18,6 +19,7 @@ mod offline;
 mod opening;
 mod partitions;
 pub mod placement;
+pub mod planted;
 pub mod quota_table;
 pub mod quotas;
 pub mod request;
@@ -51,6 +53,8 @@ pub struct Shard {
     pub mailbox: Mailbox,
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
+    closing: RefCell<Vec<Rc<Partition>>>,
     opening: Opening,
     quotas: Ledger,
     /// On shard 0 only.
@@ -75,6 +79,7 @@ impl Shard {
             mailbox: Mailbox::new(usize::from(shards)),
             image: RefCell::default(),
             partitions: RefCell::default(),
+            closing: RefCell::default(),
             opening: Opening::default(),
             quotas: Ledger::default(),
             controller: RefCell::default(),

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::control::ControlRequest;
 use super::image::{MetadataImage, PartitionPlace, Topic};
+use super::planted::{self, MoveBug};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{LogFault, Partition, PartitionId};
 use crate::runtime;
@@ -24,12 +25,15 @@ impl Shard {
         self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
     }
 
-    /// All partitions that this core owns and has opened, in an order that runs repeat.
+    /// All partitions that this core owns and has opened, in an order that runs repeat; then those that it is giving
+    /// up and has not closed yet.
     pub fn partitions(&self) -> Vec<Rc<Partition>> {
         let partitions = self.partitions.borrow();
         let mut sorted: Vec<_> = partitions.iter().collect();
         sorted.sort_unstable_by_key(|(key, _)| **key);
-        sorted.into_iter().map(|(_, partition)| partition.clone()).collect()
+        let mut all: Vec<_> = sorted.into_iter().map(|(_, partition)| partition.clone()).collect();
+        all.extend(self.closing.borrow().iter().cloned());
+        all
     }
 
     /// Partitions that this core owns, open or not.
@@ -133,23 +137,48 @@ impl Shard {
     async fn remove_partitions(&self, image: &MetadataImage, gone: &[PartitionKey]) {
         let mut deleted = Vec::new();
         for key in gone {
-            let removed = self.partitions.borrow_mut().remove(key);
-            let Some(partition) = removed else { continue };
             let is_moved = image.topic_by_id(key.topic_id).is_some();
             if is_moved {
-                // Another shard opens the files next: leave them complete.
-                if let Err(fault) = partition.stop().await {
-                    tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
-                }
-            } else {
-                deleted.push(partition.clone());
+                self.close_moved(*key).await;
+                continue;
             }
+            let removed = self.partitions.borrow_mut().remove(key);
+            let Some(partition) = removed else { continue };
+            deleted.push(partition.clone());
             partition.retire();
         }
         for partition in &deleted {
             partition.quiesce().await;
         }
         self.log.remove_partitions(&deleted).await;
+    }
+
+    /// Has a partition closed that moves to another shard; false when this shard stops, and closes all.
+    pub(super) async fn give_up(self: &Rc<Self>, key: PartitionKey) -> bool {
+        self.opened(key).await;
+        if self.is_stopping() {
+            return false;
+        }
+        self.close_moved(key).await;
+        true
+    }
+
+    /// From the first moment on, whoever asks for the partition is told that it is not here. What is pending is
+    /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing.
+    async fn close_moved(&self, key: PartitionKey) {
+        let removed = self.partitions.borrow_mut().remove(&key);
+        let Some(partition) = removed else { return };
+        self.closing.borrow_mut().push(partition.clone());
+        if planted::is(MoveBug::DropPending) {
+            partition.retire();
+        }
+        if let Err(fault) = partition.stop().await {
+            tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+        }
+        // Who waits for records, or works on its files, learns of it.
+        partition.retire();
+        self.probe.partitions_given_up.add(1);
+        self.closing.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
     }
 
     /// Stops all partitions of this core, and the controller if it lives here: pending writes end, files are left

@@ -129,6 +129,10 @@ pub enum ShardRequest {
     Install {
         image: Arc<MetadataImage>,
     },
+    /// A partition moves to another shard, which may open it once this is answered.
+    GiveUp {
+        key: PartitionKey,
+    },
     /// What another shard has charged clients' quotas with.
     HearCharges {
         charged: Vec<(BucketKey, Duration)>,
@@ -167,6 +171,10 @@ pub enum ShardReply {
     FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
+    GiveUp {
+        /// It is closed here. Not when this shard stops, which closes all that it has.
+        is_given: bool,
+    },
     HearCharges,
     Producers(Result<Vec<ActiveProducer>, PartitionError>),
     Control(super::control::ControlReply),

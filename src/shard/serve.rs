@@ -9,6 +9,7 @@ use super::request::{
     TimeLookup,
 };
 use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, ReadError, WatchKey};
+use crate::probe::Probe;
 use crate::runtime;
 use crate::types::{Offset, ShardId};
 use bytes::{Bytes, BytesMut};
@@ -27,6 +28,9 @@ pub enum AppendTicket {
         partition: Rc<Partition>,
         dispatched: Dispatched,
         key: WatchKey,
+        probe: Rc<Probe>,
+        /// Faults of this core's partitions until the log took the batch.
+        faults: u64,
     },
     Elsewhere(Call),
     /// The partition is being opened.
@@ -51,8 +55,15 @@ impl AppendTicket {
         }
         match self {
             AppendTicket::Early(_) => unreachable!("dispatched is not early"),
-            AppendTicket::Here { partition, dispatched, key } => {
-                ready!(partition.poll_committed(key, dispatched, context))?;
+            AppendTicket::Here { partition, dispatched, key, probe, faults } => {
+                if let Err(fault) = ready!(partition.poll_committed(key, dispatched, context)) {
+                    // A partition that has moved to another core, or was deleted, has no word any more for what it
+                    // had stored. Had one failed since, though, other batches could have these offsets.
+                    let is_sound = probe.faults.get() == *faults;
+                    if !is_sound || partition.high_watermark() < dispatched.end {
+                        return Poll::Ready(Err(fault.into()));
+                    }
+                }
                 let log_start = partition.log_start();
                 Poll::Ready(Ok(Produced { dispatched: *dispatched, log_start }))
             }
@@ -167,7 +178,9 @@ impl Shard {
         });
         match appended {
             Ok((partition, dispatched)) => {
-                AppendTicket::Here { partition, dispatched, key: WatchKey::default() }
+                let (key, probe) = (WatchKey::default(), self.probe.clone());
+                let faults = probe.faults.get();
+                AppendTicket::Here { partition, dispatched, key, probe, faults }
             }
             Err(error) => AppendTicket::Refused(Some(error)),
         }
@@ -240,7 +253,28 @@ impl Shard {
                 settle(&mut results, &mut left, done);
             }
         }
+        self.judge_reads(specs, &mut results);
         results
+    }
+
+    fn judge_reads(
+        &self,
+        specs: &[ReadSpec],
+        results: &mut [Result<ReadBatches, PartitionError>],
+    ) {
+        for (spec, result) in specs.iter().zip(results) {
+            if let Err(error) = result {
+                self.judge(spec.key, error);
+            }
+        }
+    }
+
+    /// A partition that has left this core while it was read has no fault: it is elsewhere.
+    fn judge(&self, key: PartitionKey, error: &mut PartitionError) {
+        let is_of_partition = matches!(error, PartitionError::Read(ReadError::Offline(_)));
+        if is_of_partition && self.partition(key).is_err() {
+            *error = PartitionError::NotHere;
+        }
     }
 
     /// Reads partitions that another shard owns; the records are copied there.
@@ -291,6 +325,7 @@ impl Shard {
             request,
             ShardRequest::Control(_)
                 | ShardRequest::Install { .. }
+                | ShardRequest::GiveUp { .. }
                 | ShardRequest::HearCharges { .. }
                 | ShardRequest::Enter(_)
                 | ShardRequest::Standing
@@ -340,6 +375,7 @@ impl Shard {
         }
     }
 
+    /// What is asked of partitions.
     async fn serve_cold(self: Rc<Self>, request: ShardRequest) -> ShardReply {
         match request {
             ShardRequest::Read { specs, bytes_max } => {
@@ -372,17 +408,27 @@ impl Shard {
                 let raised = self.partition(key).map(|log| log.raise_log_start(offset));
                 ShardReply::RaiseLogStart(raised)
             }
+            ShardRequest::Producers { key } => {
+                self.opened(key).await;
+                ShardReply::Producers(self.producers(key))
+            }
+            other => self.serve_own(other).await,
+        }
+    }
+
+    /// What is asked of this shard itself.
+    async fn serve_own(self: Rc<Self>, request: ShardRequest) -> ShardReply {
+        match request {
             ShardRequest::Install { image } => {
                 self.install(image).await;
                 ShardReply::Install
             }
+            ShardRequest::GiveUp { key } => {
+                ShardReply::GiveUp { is_given: self.give_up(key).await }
+            }
             ShardRequest::HearCharges { charged } => {
                 self.quotas.hear(charged);
                 ShardReply::HearCharges
-            }
-            ShardRequest::Producers { key } => {
-                self.opened(key).await;
-                ShardReply::Producers(self.producers(key))
             }
             ShardRequest::Group(asked) => {
                 let answer = self.coordinators().map(|here| here.answer(asked));
@@ -402,9 +448,16 @@ impl Shard {
             ShardRequest::Faults { faults_max } => {
                 ShardReply::Faults(self.read_faults(faults_max).await)
             }
-            ShardRequest::Append { .. } | ShardRequest::Control(_) => {
-                unreachable!("served before")
-            }
+            ShardRequest::Append { .. }
+            | ShardRequest::Read { .. }
+            | ShardRequest::Watch { .. }
+            | ShardRequest::Bounds { .. }
+            | ShardRequest::Ends { .. }
+            | ShardRequest::EpochEnd { .. }
+            | ShardRequest::FindByTime { .. }
+            | ShardRequest::RaiseLogStart { .. }
+            | ShardRequest::Producers { .. }
+            | ShardRequest::Control(_) => unreachable!("served before"),
         }
     }
 
@@ -437,12 +490,15 @@ impl Shard {
     ) -> Result<Option<Bytes>, PartitionError> {
         let log = self.partition(key)?;
         let found = match lookup {
-            TimeLookup::AtOrAfter(timestamp, from) => {
-                log.find_batch_by_time(timestamp, from).await?
-            }
-            TimeLookup::Max => log.find_batch_of_max_time().await?,
+            TimeLookup::AtOrAfter(timestamp, from) => log.find_batch_by_time(timestamp, from).await,
+            TimeLookup::Max => log.find_batch_of_max_time().await,
         };
-        Ok(found.map(|batch| batch.to_bytes()))
+        let found = found.map_err(|error| {
+            let mut error = PartitionError::from(error);
+            self.judge(key, &mut error);
+            error
+        });
+        Ok(found?.map(|batch| batch.to_bytes()))
     }
 }
 
