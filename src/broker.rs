@@ -365,6 +365,7 @@ async fn serve(
     }
     drop(runtime::spawn(server.clone().sweep()));
     drop(runtime::spawn_background(expire_producers(shard.clone())));
+    drop(runtime::spawn_background(shard.clone().measure_load()));
     let durability = config.durability;
     let (partitions, listen) = (shard.partition_count(), &start.listen);
     shard.lifecycle.set_ready();

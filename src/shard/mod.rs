@@ -4,7 +4,7 @@
 //! - `image`: the cluster-wide facts as an immutable snapshot
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
 //! - `planted`: bugs of moves, for tests of the tests
-//! - `scrape`: what is read of a shard for the admin port
+//! - `scrape`: what is read of a shard for the admin port; `load`: what it has to do, and for which partitions
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
@@ -14,6 +14,7 @@ pub mod control;
 pub mod coordinators;
 pub mod image;
 mod lifecycle;
+pub mod load;
 pub mod mailbox;
 mod offline;
 mod opening;
@@ -33,6 +34,7 @@ use control::Controller;
 use coordinators::Coordinators;
 use image::MetadataImage;
 use lifecycle::Lifecycle;
+use load::{Hosted, Windows};
 use mailbox::Mailbox;
 use opening::Opening;
 use quotas::Ledger;
@@ -52,10 +54,11 @@ pub struct Shard {
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
     image: RefCell<Arc<MetadataImage>>,
-    partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    partitions: RefCell<HashMap<PartitionKey, Hosted>>,
     /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
     closing: RefCell<Vec<Rc<Partition>>>,
     opening: Opening,
+    windows: Windows,
     quotas: Ledger,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
@@ -81,6 +84,7 @@ impl Shard {
             partitions: RefCell::default(),
             closing: RefCell::default(),
             opening: Opening::default(),
+            windows: Windows::default(),
             quotas: Ledger::default(),
             controller: RefCell::default(),
             coordinators: RefCell::default(),

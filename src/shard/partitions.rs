@@ -3,6 +3,7 @@
 use super::Shard;
 use super::control::ControlRequest;
 use super::image::{MetadataImage, PartitionPlace, Topic};
+use super::load::Hosted;
 use super::planted::{self, MoveBug};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{LogFault, Partition, PartitionId};
@@ -22,7 +23,9 @@ const CONTROLLER_STOPS_WITHIN: Duration = Duration::from_secs(5);
 impl Shard {
     /// A partition that this core owns.
     pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, PartitionError> {
-        self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
+        let partitions = self.partitions.borrow();
+        let hosted = partitions.get(&key).ok_or(PartitionError::NotHere)?;
+        Ok(hosted.partition.clone())
     }
 
     /// All partitions that this core owns and has opened, in an order that runs repeat; then those that it is giving
@@ -31,7 +34,8 @@ impl Shard {
         let partitions = self.partitions.borrow();
         let mut sorted: Vec<_> = partitions.iter().collect();
         sorted.sort_unstable_by_key(|(key, _)| **key);
-        let mut all: Vec<_> = sorted.into_iter().map(|(_, partition)| partition.clone()).collect();
+        let open = sorted.into_iter().map(|(_, hosted)| hosted.partition.clone());
+        let mut all: Vec<Rc<Partition>> = open.collect();
         all.extend(self.closing.borrow().iter().cloned());
         all
     }
@@ -95,13 +99,12 @@ impl Shard {
 
     async fn install_partition(&self, topic: &Arc<Topic>, index: i32, place: &PartitionPlace) {
         let key = PartitionKey { topic_id: topic.id, index };
-        let here = self.partitions.borrow().get(&key).cloned();
-        match here {
-            None if self.change_unopened(key, topic) => {}
-            Some(partition) => partition.set_config(topic.log_config.clone()),
-            None => {
+        match self.partition(key) {
+            Err(_) if self.change_unopened(key, topic) => {}
+            Ok(partition) => partition.set_config(topic.log_config.clone()),
+            Err(_) => {
                 let partition = self.open_partition(topic, index, place).await;
-                self.partitions.borrow_mut().insert(key, partition);
+                self.partitions.borrow_mut().insert(key, Hosted::new(partition));
             }
         }
     }
@@ -143,9 +146,9 @@ impl Shard {
                 continue;
             }
             let removed = self.partitions.borrow_mut().remove(key);
-            let Some(partition) = removed else { continue };
-            deleted.push(partition.clone());
+            let Some(Hosted { partition, .. }) = removed else { continue };
             partition.retire();
+            deleted.push(partition);
         }
         for partition in &deleted {
             partition.quiesce().await;
@@ -167,7 +170,7 @@ impl Shard {
     /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing.
     async fn close_moved(&self, key: PartitionKey) {
         let removed = self.partitions.borrow_mut().remove(&key);
-        let Some(partition) = removed else { return };
+        let Some(Hosted { partition, .. }) = removed else { return };
         self.closing.borrow_mut().push(partition.clone());
         if planted::is(MoveBug::DropPending) {
             partition.retire();

@@ -157,6 +157,10 @@ pub enum ShardRequest {
     Faults {
         faults_max: usize,
     },
+    /// What this shard has to do, and for which partitions, of so many at most.
+    Load {
+        partitions_max: usize,
+    },
 }
 
 /// The answers, in the order of the requests.
@@ -186,6 +190,7 @@ pub enum ShardReply {
     },
     Scrape(Box<super::scrape::ShardReading>),
     Faults(super::scrape::FaultsReading),
+    Load(super::load::LoadReading),
     /// The other shard is gone: the process is stopping.
     Gone,
 }

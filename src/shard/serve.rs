@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::control::{ControlReply, ControlRequest};
+use super::load::{Hosted, Work};
 use super::mailbox::Call;
 use super::opening::EarlyAppend;
 use super::request::{
@@ -168,21 +169,30 @@ impl Shard {
         {
             return early;
         }
-        let appended = self.partition(key).and_then(|partition| {
-            match partition.append(batch, runtime::wall_clock()) {
-                Ok(dispatched) => Ok((partition, dispatched)),
-                Err(error) => {
-                    Err(PartitionError::Append { error, log_start: partition.log_start() })
-                }
-            }
-        });
-        match appended {
+        match self.hand_to_log(key, batch) {
             Ok((partition, dispatched)) => {
                 let (key, probe) = (WatchKey::default(), self.probe.clone());
                 let faults = probe.faults.get();
                 AppendTicket::Here { partition, dispatched, key, probe, faults }
             }
             Err(error) => AppendTicket::Refused(Some(error)),
+        }
+    }
+
+    fn hand_to_log(
+        &self,
+        key: PartitionKey,
+        batch: Bytes,
+    ) -> Result<(Rc<Partition>, Dispatched), PartitionError> {
+        let partitions = self.partitions.borrow();
+        let Hosted { partition, load } = partitions.get(&key).ok_or(PartitionError::NotHere)?;
+        let bytes = batch.len();
+        match partition.append(batch, runtime::wall_clock()) {
+            Ok(dispatched) => {
+                load.add(self.windows.number(), Work::append(bytes));
+                Ok((partition.clone(), dispatched))
+            }
+            Err(error) => Err(PartitionError::Append { error, log_start: partition.log_start() }),
         }
     }
 
@@ -253,18 +263,16 @@ impl Shard {
                 settle(&mut results, &mut left, done);
             }
         }
-        self.judge_reads(specs, &mut results);
+        self.note_reads(specs, &mut results);
         results
     }
 
-    fn judge_reads(
-        &self,
-        specs: &[ReadSpec],
-        results: &mut [Result<ReadBatches, PartitionError>],
-    ) {
+    fn note_reads(&self, specs: &[ReadSpec], results: &mut [Result<ReadBatches, PartitionError>]) {
         for (spec, result) in specs.iter().zip(results) {
-            if let Err(error) = result {
-                self.judge(spec.key, error);
+            match result {
+                Ok(batches) if batches.bytes > 0 => self.note_fetched(spec.key, batches.bytes),
+                Ok(_) => {}
+                Err(error) => self.judge(spec.key, error),
             }
         }
     }
@@ -331,6 +339,7 @@ impl Shard {
                 | ShardRequest::Standing
                 | ShardRequest::Scrape { .. }
                 | ShardRequest::Faults { .. }
+                | ShardRequest::Load { .. }
                 | ShardRequest::Ends { .. }
         );
         self.probe.hops.add(u64::from(!is_own_matter));
@@ -447,6 +456,9 @@ impl Shard {
             }
             ShardRequest::Faults { faults_max } => {
                 ShardReply::Faults(self.read_faults(faults_max).await)
+            }
+            ShardRequest::Load { partitions_max } => {
+                ShardReply::Load(self.read_load(partitions_max))
             }
             ShardRequest::Append { .. }
             | ShardRequest::Read { .. }
