@@ -267,6 +267,9 @@ pub const ADMIN_PARTITIONS_MAX: usize = 10_000;
 /// Partitions on the admin port's page of faults. The others are counted.
 pub const ADMIN_FAULTS_MAX: usize = 1_000;
 
+/// Partitions on the admin port's page of cores: those that have the most to do. The others are not shown.
+pub const ADMIN_HOT_PARTITIONS_MAX: usize = 100;
+
 /// Groups of one shard that have metrics of their own, and committed offsets that their lag is counted from.
 /// Beyond either, groups without members are left out first; those left out are counted.
 pub const ADMIN_GROUPS_MAX: usize = 1_000;
