@@ -20,7 +20,6 @@ use std::time::Duration;
 const SALT: u64 = 0x0C0E_5A11_D04E_5B07;
 /// One history of so many; none of those that are kept from before.
 const ONE_OF: u64 = 3;
-const TURN: u64 = 0;
 /// Between two moves.
 const PAUSE_US_MAX: u64 = 4000;
 
@@ -45,7 +44,7 @@ impl Mover {
 
     /// Whether partitions move in a seed's history.
     pub fn has_moves(seed: u64) -> bool {
-        seed % ONE_OF == TURN
+        seed.is_multiple_of(ONE_OF)
     }
 
     /// A life's work.
@@ -97,7 +96,11 @@ async fn move_one(
         Some(link) => {
             world.model.borrow_mut().move_by_name(&name, true);
             let outcome = ask(link, &name, (id, index), to).await;
-            world.model.borrow_mut().move_by_name(&name, false);
+            let mut model = world.model.borrow_mut();
+            // Else it may have been done to one that nobody has seen yet.
+            if model.only(&name) == Some(id) {
+                model.move_by_name(&name, false);
+            }
             outcome
         }
         None => move_by_itself(world, host, (id, index), to).await,

@@ -262,7 +262,7 @@ fn a_crash_anywhere_in_a_move_leaves_one_owner_and_all_that_was_acknowledged() {
             };
             join(moving, writing).await;
         });
-        if seed % 2 == 0 { simulation.crash() } else { simulation.kill() }
+        if seed.is_multiple_of(2) { simulation.crash() } else { simulation.kill() }
         simulation.run(async {
             let host = harness::start(2).await;
             let (records, is_moved) = acknowledged.get();
