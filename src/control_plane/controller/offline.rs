@@ -32,8 +32,8 @@ impl Worker {
         others
     }
 
-    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up. What has moved is handed
-    /// over first; when a shard that stops keeps it, nothing is shown: this life is about to end.
+    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up. What has moved is
+    /// handed over first; when a shard that stops keeps it, nothing is shown: this life is about to end.
     pub(super) async fn show(&mut self, mut image: Arc<MetadataImage>) {
         self.version += 1;
         let shown = Arc::make_mut(&mut image);
