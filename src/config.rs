@@ -147,8 +147,8 @@ table! {
     /// the core that owns a partition. shared: one port and one broker id, for NAT and firewalls.
     endpoints: Endpoints = Endpoints::PerCore, one_of(Endpoints::ALL);
 
-    /// Move partitions from the busiest core to the idlest while they are served, one at a time, where that evens
-    /// their load by a tenth of a core or more. Clients of a partition that moves are told to look for its leader
+    /// Move partitions from busy cores to the idlest while they are served, one at a time, where that evens the
+    /// load of the two by a tenth of a core or more. Clients of a partition that moves are told to look for its leader
     /// again.
     balance_cores: bool = false, switch();
 

@@ -1,10 +1,10 @@
-//! Load-weighted placement: what keeps the busiest core busy goes to the idlest, where that evens the load by enough.
+//! Load-weighted placement: what keeps a core busy goes to the idlest, where that evens the load of the two by enough.
 //! What moves is decided by pure functions of what the cores say they have to do; a task on shard 0 asks them, and the
 //! controller does it. Cold; off unless it is asked for (`balance_cores`).
 //!
 //! Rather too little than too much, because a move refuses a partition's clients for some milliseconds: one at a time;
-//! only while a core has been the busiest, and busy, for several looks; only for a gain that stands out of what is not
-//! measured; and no partition soon again. A partition that is all that its core does never moves: the next core would
+//! only while several looks in a row say that it should leave the same core; only for a gain that stands out of what is
+//! not measured; and no partition soon again. A partition that is all that its core does never moves: the next core would
 //! have as much to do.
 
 use crate::runtime::{self, Instant};
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOKS: u32 = 3;
 /// A core that is less busy is left alone, however idle the others are: its clients hardly wait.
 const BUSY_MIN: f64 = 0.7;
-/// What the busiest core has to gain, as a share of its time. The estimate of a partition's share is about as good.
+/// What a busy core has to gain, as a share of its time. The estimate of a partition's share is about as good.
 const GAIN_MIN: f64 = 0.1;
 /// A partition that has moved stays for so long.
 const REST: Duration = Duration::from_mins(10);
@@ -50,27 +50,37 @@ struct Choice {
     to: ShardId,
 }
 
-/// The partition of the busiest core that evens it and the idlest best, if that pays. Of what is alike, the first.
+/// What should go to the idlest core: from the busiest, or, where nothing of that pays, from the next. Of what is alike,
+/// the first.
 fn choose(cores: &[CoreLoad], rests: impl Fn(PartitionKey) -> bool) -> Option<Choice> {
-    let by_busy = |a: &&CoreLoad, b: &&CoreLoad| a.busy.total_cmp(&b.busy);
-    let busiest = cores.iter().rev().max_by(by_busy).filter(|core| core.busy >= BUSY_MIN)?;
-    let idlest = cores.iter().min_by(by_busy)?;
+    let idlest = cores.iter().min_by(|a, b| a.busy.total_cmp(&b.busy))?;
+    let mut busy: Vec<&CoreLoad> = cores.iter().filter(|core| core.busy >= BUSY_MIN).collect();
+    busy.sort_by(|a, b| b.busy.total_cmp(&a.busy));
+    busy.into_iter().find_map(|core| relieve(core, idlest, &rests))
+}
+
+/// The partition of a busy core that evens it and the idlest best, if that pays.
+fn relieve(
+    busy: &CoreLoad,
+    idlest: &CoreLoad,
+    rests: &impl Fn(PartitionKey) -> bool,
+) -> Option<Choice> {
     let gain_of = |weight: u64| {
-        let share = busiest.busy * weight as f64 / busiest.weight.max(1) as f64;
-        let after = (busiest.busy - share).max(idlest.busy + share);
-        busiest.busy - after
+        let share = busy.busy * weight as f64 / busy.weight.max(1) as f64;
+        let after = (busy.busy - share).max(idlest.busy + share);
+        busy.busy - after
     };
-    let candidates = busiest.partitions.iter().filter(|(key, _)| !rests(*key));
+    let candidates = busy.partitions.iter().filter(|(key, _)| !rests(*key));
     let gains = candidates.map(|(key, weight)| (gain_of(*weight), *key));
     let (gain, key) = gains.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))?;
-    (gain >= GAIN_MIN).then_some(Choice { key, from: busiest.shard, to: idlest.shard })
+    (gain >= GAIN_MIN).then_some(Choice { key, from: busy.shard, to: idlest.shard })
 }
 
 /// What was seen and done so far.
 #[derive(Default)]
 struct Balancer {
     /// The core that something should leave, and for how many looks in a row.
-    busiest: Option<(ShardId, u32)>,
+    wanted: Option<(ShardId, u32)>,
     moved: BTreeMap<PartitionKey, Instant>,
 }
 
@@ -79,14 +89,14 @@ impl Balancer {
     fn look(&mut self, cores: &[CoreLoad], now: Instant) -> Option<Choice> {
         self.moved.retain(|_, at| now.since(*at) < REST);
         let choice = choose(cores, |key| self.moved.contains_key(&key));
-        let looks = match (choice, self.busiest) {
+        let looks = match (choice, self.wanted) {
             (None, _) => 0,
             (Some(choice), Some((before, looks))) if choice.from == before => looks + 1,
             _ => 1,
         };
-        self.busiest = choice.map(|choice| (choice.from, looks));
+        self.wanted = choice.map(|choice| (choice.from, looks));
         let choice = choice.filter(|_| looks >= LOOKS)?;
-        self.busiest = None;
+        self.wanted = None;
         self.moved.insert(choice.key, now);
         Some(choice)
     }
@@ -185,6 +195,8 @@ mod tests {
             // Alone on its core, it would keep the next as busy.
             (&[&[95], &[5]], None),
             (&[&[95], &[]], None),
+            // And keeps nobody from going to the idlest.
+            (&[&[95], &[45, 45], &[0]], Some((10, 1, 2))),
             // What is beside it goes.
             (&[&[80, 15], &[10]], Some((1, 0, 1))),
             // Nobody waits for a core that is not busy.
@@ -220,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_has_to_be_the_busiest_for_a_while() {
+    fn something_has_to_leave_a_core_for_a_while_before_it_does() {
         let at = |look: u64| Instant::default() + LOOK_EVERY * look as u32;
         let (left, right) = (cores(&[&[50, 30, 5], &[0]]), cores(&[&[0], &[50, 30, 5]]));
         let calm = cores(&[&[10], &[10]]);
