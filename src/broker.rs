@@ -7,7 +7,7 @@ mod disk;
 
 use crate::admin::{Admin, AdminOptions};
 use crate::config::{AdminListen, Config, DiskSettings, HostPort};
-use crate::control_plane::{ControlPlane, Controller, Endpoints};
+use crate::control_plane::{ControlPlane, Controller, Endpoints, balance};
 use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::limits::{
     ANSWERS_SIXTEENTHS, ARRIVING_SIXTEENTHS, PENDING_SIXTEENTHS, SESSIONS_SIXTEENTHS, SHARDS_MAX,
@@ -375,6 +375,10 @@ async fn serve(shard: &Rc<Shard>, start: &ShardStart, stop: Option<StopSignal>) 
     }
     drop(runtime::spawn(server.clone().sweep()));
     drop(runtime::spawn_background(expire_producers(shard.clone())));
+    drop(runtime::spawn_background(shard.clone().measure_load()));
+    if config.balance_cores && shard.id == ShardId::CONTROLLER && shard.shards > 1 {
+        drop(runtime::spawn_background(balance::run(shard.clone())));
+    }
     let durability = config.durability;
     let (partitions, listen) = (shard.partition_count(), &start.listen);
     shard.lifecycle.set_ready();

@@ -150,6 +150,11 @@ table! {
     /// the core that owns a partition. shared: one port and one broker id, for NAT and firewalls.
     endpoints: Endpoints = Endpoints::PerCore, one_of(Endpoints::ALL);
 
+    /// Move partitions from busy cores to the idlest while they are served, one at a time, where that evens the
+    /// load of the two by a tenth of a core or more. Clients of a partition that moves are told to look for its leader
+    /// again.
+    balance_cores: bool = false, switch();
+
     /// What an acknowledgement promises. fsync: survives power loss; write: survives the process;
     /// memory: nothing, for benchmarks.
     durability: Durability = Durability::Fsync, one_of(DURABILITIES);

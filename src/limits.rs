@@ -140,6 +140,10 @@ pub const UNKNOWN_BROKER_SETTINGS_MAX: usize = 100;
 /// POLICY_VIOLATION: the client asks in several.
 pub const ADMINISTERED_PARTITIONS_MAX: usize = 100_000;
 
+/// Partitions that one AlterPartitionReassignments moves to other cores, one after the other. One that is named beyond
+/// it is POLICY_VIOLATION: the client asks for it in another request.
+pub const MOVES_PER_REQUEST_MAX: usize = 1_000;
+
 /// Producers in the answer to one DescribeProducers. A partition that is named beyond it is POLICY_VIOLATION: the
 /// client asks for it in another request.
 pub const DESCRIBED_PRODUCERS_MAX: usize = 1_000_000;
@@ -268,6 +272,9 @@ pub const ADMIN_PARTITIONS_MAX: usize = 10_000;
 
 /// Partitions on the admin port's page of faults. The others are counted.
 pub const ADMIN_FAULTS_MAX: usize = 1_000;
+
+/// Partitions on the admin port's page of cores: those that have the most to do. The others are not shown.
+pub const ADMIN_HOT_PARTITIONS_MAX: usize = 100;
 
 /// Groups of one shard that have metrics of their own, and committed offsets that their lag is counted from.
 /// Beyond either, groups without members are left out first; those left out are counted.

@@ -97,6 +97,36 @@ fn what_a_client_did_is_what_the_metrics_say() {
 }
 
 #[test]
+fn a_partition_goes_to_the_core_that_is_named_and_its_records_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&ADMIN[..], &["--cpus", "0,1"]].concat();
+    let broker = Broker::start(folder.path(), &arguments);
+    assert!(corelog(&broker, &["topic", "create", "t"], "").0);
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect(text);
+    for (round, core) in [0, 1, 0, 1].into_iter().enumerate() {
+        let number = core.to_string();
+        let (done, said) = corelog(&broker, &["cluster", "move", "t:0", "--to", &number], "");
+        assert!(done, "{said}");
+        let (_, shown) = corelog(&broker, &["topic", "describe", "t", "-f", "json"], "");
+        assert_eq!(json(&shown)["partitions"][0]["leader"], 1024 + core, "{shown}");
+        assert!(corelog(&broker, &["produce", "t"], &format!("record {round}\n")).0);
+    }
+    let (_, read) = corelog(&broker, &["consume", "t"], "");
+    assert_eq!(read.lines().collect::<Vec<_>>(), ["record 0", "record 1", "record 2", "record 3"]);
+    let (done, said) = corelog(&broker, &["cluster", "move", "t:0", "--to", "2"], "");
+    assert!(!done && said.contains("core 2 is no broker of its own"), "{said}");
+    let admin = broker.admin().to_string();
+    let (done, page) = corelog(&broker, &["cluster", "cores", "--admin", &admin, "-f", "json"], "");
+    assert!(done, "{page}");
+    let page = json(&page);
+    let partitions = page["cores"].as_array().unwrap().iter().map(|core| &core["partitions"]);
+    assert_eq!(partitions.collect::<Vec<_>>(), [0, 1], "{page}");
+    let (done, table) = corelog(&broker, &["cluster", "cores", "--admin", &admin], "");
+    assert!(done && table.starts_with("core  busy  partitions"), "{table}");
+    broker.stop();
+}
+
+#[test]
 fn a_port_that_was_asked_for_and_is_taken_keeps_a_broker_from_starting() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let broker = Broker::start(first.path(), &ADMIN);

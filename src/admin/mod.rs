@@ -1,5 +1,5 @@
-//! The admin port: what the broker's cores count, for Prometheus, whether they are well, and which partitions
-//! are not.
+//! The admin port: what the broker's cores count, for Prometheus, whether they are well, which partitions are not,
+//! and which keep them busy.
 //!
 //! Lives on shard 0, in the class of tasks that yields to the data path; asks the other shards by mailbox.
 //! It only reads: nothing that arrives here changes anything. Whoever connects is not trusted: one short
@@ -8,8 +8,9 @@
 //! - `stream`: hyper's view of the runtime's streams
 //! - `families`: which metrics there are, and how each is read
 //! - `exposition`: how they are written
-//! - `faults`: the page of partitions that something is wrong with
+//! - `faults`: the page of partitions that something is wrong with; `cores`: of cores and their hottest partitions
 
+mod cores;
 mod exposition;
 pub mod families;
 mod faults;
@@ -22,7 +23,8 @@ pub use exposition::Format;
 
 use crate::limits::{
     ADMIN_CONNECTION_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_FAULTS_MAX, ADMIN_HEADER_BYTES_MAX,
-    ADMIN_HEADERS_MAX, ADMIN_PAGES_MAX, ADMIN_PARTITIONS_MAX, ADMIN_SHARD_WAIT_MAX,
+    ADMIN_HEADERS_MAX, ADMIN_HOT_PARTITIONS_MAX, ADMIN_PAGES_MAX, ADMIN_PARTITIONS_MAX,
+    ADMIN_SHARD_WAIT_MAX,
 };
 use crate::runtime::{self, ListenOptions, Listener, Stream, Turn};
 use crate::shard::Shard;
@@ -70,11 +72,11 @@ pub struct Admin {
     options: AdminOptions,
     started: Timestamp,
     connections: Cell<usize>,
-    /// Of these, those that hold a page of metrics or faults.
+    /// Of these, those that hold a page of metrics, faults or cores.
     pages: Cell<usize>,
     listener: RefCell<Option<Rc<Listener>>>,
     stopping: Cell<bool>,
-    /// One page of metrics or faults is made at a time.
+    /// One such page is made at a time.
     scrapes: Turn,
 }
 
@@ -175,7 +177,7 @@ impl Admin {
             return refusal;
         }
         match request.uri().path() {
-            "/metrics" | "/faults" if !page.hold() => {
+            "/metrics" | "/faults" | "/cores" if !page.hold() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "too many clients take their time".into())
             }
             "/metrics" => {
@@ -185,10 +187,11 @@ impl Admin {
                 response(StatusCode::OK, format.content_type(), metrics)
             }
             "/faults" => response(StatusCode::OK, JSON, self.faults().await),
+            "/cores" => response(StatusCode::OK, JSON, self.cores().await),
             "/healthz" => verdict(self.health().await),
             "/readyz" => verdict(self.readiness().await),
             _ => {
-                let line = "there are /metrics, /faults, /healthz and /readyz";
+                let line = "there are /metrics, /faults, /cores, /healthz and /readyz";
                 text(StatusCode::NOT_FOUND, line.into())
             }
         }
@@ -233,6 +236,20 @@ impl Admin {
         faults::write(&shards)
     }
 
+    /// The page of cores.
+    async fn cores(&self) -> String {
+        let _turn = self.scrapes.enter().await;
+        let partitions_max = ADMIN_HOT_PARTITIONS_MAX;
+        let readings = self.shard.all_shards().map(async |id| {
+            match self.ask(id, ShardRequest::Load { partitions_max }).await {
+                Some(ShardReply::Load(reading)) => (id, Some(reading)),
+                _ => (id, None),
+            }
+        });
+        let shards = join_all(readings).await;
+        cores::write(&shards)
+    }
+
     /// Every shard answers.
     async fn health(&self) -> Result<(), String> {
         self.standings().await.map(drop)
@@ -269,7 +286,7 @@ impl Admin {
     }
 }
 
-/// The page of metrics or faults that a connection holds, if it does, until it ends.
+/// The page that a connection holds, if it does, until it ends.
 struct Page<'a> {
     admin: &'a Admin,
     is_held: Cell<bool>,

@@ -274,6 +274,43 @@ fn the_page_holds_every_metric_that_is_described_and_no_other() {
 }
 
 #[test]
+fn the_page_of_cores_names_what_keeps_them_busy() {
+    Simulation::new(1).run(async {
+        let host = Host::start(HostOptions { shards: 2, ..HostOptions::default() }).await;
+        host.create("t", 4, &[]).await;
+        for index in 0..4 {
+            host.produce("t", index, 1, 100).await;
+        }
+        host.produce("t", 2, 9, 10_000).await;
+        let owner = host.owner("t", 2);
+        let read = fetch_request("t", &[(2, 0)]);
+        host.client(owner).await.call(11, &read).await;
+        start(&host.servers[0].shard, false);
+        let page = async || {
+            let (status, page) = get("/cores", "").await;
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            serde_json::from_str::<serde_json::Value>(&page).unwrap()
+        };
+        assert_eq!(page().await["hottest_partitions"], serde_json::json!([]), "not measured yet");
+        for server in &host.servers {
+            server.shard.end_window(Duration::ZERO);
+        }
+        let page = page().await;
+        assert_eq!(page["hottest_core"].as_u64(), Some(owner as u64));
+        let partitions = page["cores"].as_array().unwrap().iter().map(|core| &core["partitions"]);
+        assert_eq!(partitions.filter_map(|count| count.as_u64()).sum::<u64>(), 4);
+        let hot = &page["hottest_partitions"][0];
+        assert_eq!((hot["topic"].as_str(), hot["partition"].as_i64()), (Some("t"), Some(2)));
+        assert_eq!(hot["core"].as_u64(), Some(owner as u64));
+        let rate = |name: &str| hot[name].as_u64().unwrap();
+        // Half of what a window of five seconds saw.
+        assert!((9_000..10_000).contains(&rate("appended_bytes_per_second")), "{hot}");
+        assert!((9_000..10_000).contains(&rate("fetched_bytes_per_second")), "{hot}");
+        assert_eq!(rate("operations_per_second"), 1, "{hot}");
+    });
+}
+
+#[test]
 fn names_keep_to_the_conventions() {
     let all = descriptions();
     let families: BTreeSet<&str> =

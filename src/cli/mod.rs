@@ -4,6 +4,7 @@
 //! says whose fault it was: 0 done, 1 it failed, 2 the arguments were wrong. A reader that goes away
 //! (`corelog consume ... | head`) ends a command quietly.
 
+mod admin_page;
 mod cluster;
 mod connect;
 mod consume;
@@ -31,7 +32,8 @@ use std::process::ExitCode;
 
 /// An Apache-Kafka-compatible message broker: one thread per core, on io_uring.
 ///
-/// Any Kafka client can talk to it; the commands below, save serve, dump, doctor and repair, work on Apache Kafka too.
+/// Any Kafka client can talk to it; the commands below, save serve, cluster cores, dump, doctor and repair, work on
+/// Apache Kafka too.
 #[derive(Debug, Parser)]
 #[command(name = "corelog", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {

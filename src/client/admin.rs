@@ -4,6 +4,7 @@ use super::Client;
 use super::error::ClientError;
 use crate::types::{Offset, TopicId};
 use crate::wire::Str;
+use crate::wire::api::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use crate::wire::api::create_partitions::CreatePartitionsTopic;
 use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreatableTopicResult};
 use crate::wire::api::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -11,9 +12,9 @@ use crate::wire::api::delete_topics::DeleteTopicState;
 use crate::wire::api::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult};
 use crate::wire::api::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use crate::wire::api::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
-    IncrementalAlterConfigsRequest,
+    AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeConfigsResponse,
+    DescribeLogDirsRequest, IncrementalAlterConfigsRequest,
 };
 
 /// A topic to be made; None is the broker's default.
@@ -110,6 +111,30 @@ impl Client {
         let response = self.call_controller(&request).await?;
         let what = || format!("raising {name} to {count} partitions");
         let result = response.results.first();
+        let result = result.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
+        ClientError::check(result.error_code, result.error_message.as_deref(), what)
+    }
+
+    /// Has one broker have a partition, and no other.
+    ///
+    /// # Errors
+    /// `Refused`, with the broker's reason.
+    pub async fn move_partition(
+        &self,
+        topic: &str,
+        partition_index: i32,
+        broker: i32,
+    ) -> Result<(), ClientError> {
+        let partition = ReassignablePartition { partition_index, replicas: Some(vec![broker]) };
+        let request = AlterPartitionReassignmentsRequest {
+            timeout_ms: self.timeout_ms(),
+            topics: vec![ReassignableTopic { name: topic.into(), partitions: vec![partition] }],
+            ..Default::default()
+        };
+        let response = self.call_controller(&request).await?;
+        let what = || format!("moving {topic}-{partition_index} to broker {broker}");
+        ClientError::check(response.error_code, response.error_message.as_deref(), what)?;
+        let result = response.responses.first().and_then(|topic| topic.partitions.first());
         let result = result.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
         ClientError::check(result.error_code, result.error_message.as_deref(), what)
     }

@@ -6,8 +6,10 @@
 //! When nothing has come for a while, and when the broker stops, it seals the log.
 //!
 //! - `queue`: what is asked, and where answers are awaited
+//! - `moves`: partitions that change cores while they are served
 //! - `offline`: what the image says beside the facts
 
+mod moves;
 mod offline;
 mod queue;
 
@@ -225,7 +227,13 @@ impl Worker {
                 group.into_iter().for_each(reply);
                 continue;
             }
-            self.change(group).await;
+            match moves::wanted(&group) {
+                None => self.change(group).await,
+                Some((key, to)) => {
+                    let reply = ControlReply::MovePartition(self.move_partition(key, to).await);
+                    group.into_iter().for_each(|pending| pending.slot.complete(reply.clone()));
+                }
+            }
         }
     }
 
@@ -368,6 +376,7 @@ impl Worker {
             ControlRequest::SetLogStart { topic_id, index, offset } => {
                 ControlReply::SetLogStart(self.set_log_start(*topic_id, *index, *offset, change))
             }
+            ControlRequest::MovePartition { .. } => unreachable!("nothing else is decided with it"),
             // Heard before.
             ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
             ControlRequest::Stop => ControlReply::Stopping,
@@ -633,6 +642,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::AlterQuotas { .. } => ControlReply::AlterQuotas(Err(error)),
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
+        ControlRequest::MovePartition { .. } => ControlReply::MovePartition(Err(error)),
         ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
         ControlRequest::Stop => ControlReply::Stopping,
     }

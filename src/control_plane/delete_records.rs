@@ -90,8 +90,10 @@ async fn raise(
         }
         _ => return Err(ErrorCode::NotLeaderOrFollower),
     }
+    // It may have moved to another core since.
+    let owner = locate(&control_plane.shard.image(), topic, index)?.owner;
     let request = ShardRequest::RaiseLogStart { key: located.key, offset };
-    match control_plane.shard.ask(located.owner, request).await {
+    match control_plane.shard.ask(owner, request).await {
         ShardReply::RaiseLogStart(start) => start.map_err(|error| code_of(&error)),
         _ => Err(ErrorCode::NotLeaderOrFollower),
     }

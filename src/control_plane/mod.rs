@@ -11,12 +11,14 @@
 //! - `administration`: what tools ask a cluster beside topics and their settings; `group_configs`: what may be
 //!   set for a group
 //! - `groups`: consumer groups and their offsets
+//! - `balance`: load-weighted placement, where that is asked for
 //! - `partitions`, `resource`, `mutations`: what several APIs share
 
 mod administration;
 pub mod adopt;
 mod alter_configs;
 mod api_versions;
+pub mod balance;
 mod broker_configs;
 pub mod configs;
 pub mod controller;

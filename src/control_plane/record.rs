@@ -11,6 +11,7 @@
 //! LogStart  7 | topic id | partition uvarint | offset varlong
 //! Placed    8 | topic id | places                                  all of them, log starts included
 //! Ids       9 | next producer id varlong
+//! Moved    10 | topic id | partition uvarint | shard uvarint | leader epoch uvarint
 //! Quota    16 | entity | quotas                                   all of them; none: the entity is forgotten
 //! Group    17 | group string | settings                           all of them; none: the group is forgotten
 //! Brokers  18 | whose uvarint | settings                          all of them
@@ -70,6 +71,13 @@ pub enum Record {
     },
     /// Producer ids below this one were given out.
     Ids(i64),
+    /// One partition has another shard, while it was served.
+    Moved {
+        id: TopicId,
+        index: i32,
+        shard: ShardId,
+        leader_epoch: i32,
+    },
     Quota {
         entity: QuotaEntity,
         values: QuotaValues,
@@ -126,7 +134,7 @@ impl Record {
             }
             Record::LogStart { id, index, offset } => {
                 write_kind(e, 7, *id);
-                e.write_uvarint(u32::try_from(*index).expect("a partition index"));
+                write_index(e, *index);
                 e.write_varlong(offset.0);
             }
             Record::Placed { id, partitions } => {
@@ -136,6 +144,12 @@ impl Record {
             Record::Ids(next) => {
                 e.write_i8(9);
                 e.write_varlong(*next);
+            }
+            Record::Moved { id, index, shard, leader_epoch } => {
+                write_kind(e, 10, *id);
+                write_index(e, *index);
+                e.write_uvarint(u32::from(shard.0));
+                write_epoch(e, *leader_epoch);
             }
             Record::Quota { entity, values } => {
                 e.write_i8(16);
@@ -180,6 +194,12 @@ impl Record {
             }),
             8 => Ok(Record::Placed { id: read_id(d)?, partitions: read_places(d)? }),
             9 => Ok(Record::Ids(d.read_varlong()?)),
+            10 => Ok(Record::Moved {
+                id: read_id(d)?,
+                index: read_i32(d, "partition")?,
+                shard: ShardId(read_shard_number(d)?),
+                leader_epoch: read_i32(d, "leader epoch")?,
+            }),
             16 => Ok(Record::Quota { entity: read_entity(d)?, values: read_quotas(d)? }),
             17 => Ok(Record::Group { group: read_string(d)?, overrides: read_overrides(d)? }),
             18 => {
@@ -202,11 +222,19 @@ fn write_kind(e: &mut Encoder, kind: i8, id: TopicId) {
     e.write_uuid(id.0);
 }
 
+fn write_index(e: &mut Encoder, index: i32) {
+    e.write_uvarint(u32::try_from(index).expect("a partition index"));
+}
+
+fn write_epoch(e: &mut Encoder, leader_epoch: i32) {
+    e.write_uvarint(u32::try_from(leader_epoch).expect("an epoch is not negative"));
+}
+
 fn write_places(e: &mut Encoder, places: &[PartitionPlace]) {
     e.write_uvarint(u32::try_from(places.len()).expect("bounded by TOPIC_PARTITIONS_MAX"));
     for place in places {
         e.write_uvarint(u32::from(place.shard.0));
-        e.write_uvarint(u32::try_from(place.leader_epoch).expect("an epoch is not negative"));
+        write_epoch(e, place.leader_epoch);
         e.write_varlong(place.log_start.0);
     }
 }
@@ -351,6 +379,7 @@ mod tests {
             Record::LogStart { id, index: i32::MAX, offset: Offset(1 << 40) },
             Record::Placed { id, partitions },
             Record::Ids(i64::MAX),
+            Record::Moved { id, index: i32::MAX, shard: ShardId(1023), leader_epoch: i32::MAX },
             Record::Quota {
                 entity: QuotaEntity { user: Some(QuotaName::Default), client: None },
                 values: QuotaValues::default(),

@@ -167,12 +167,8 @@ impl State {
                     Ok(())
                 })?;
             }
-            Record::LogStart { id, index, offset } => self.change(*id, |topic| {
-                let place = usize::try_from(*index).ok();
-                let place = place.and_then(|index| topic.partitions.get_mut(index));
-                let place = place.ok_or_else(|| format!("topic {id} has no partition {index}"))?;
+            Record::LogStart { id, index, offset } => self.change_place(*id, *index, |place| {
                 place.log_start = place.log_start.max(*offset);
-                Ok(())
             })?,
             Record::Placed { id, partitions } => self.change(*id, |topic| {
                 if topic.partitions.len() != partitions.len() {
@@ -181,6 +177,14 @@ impl State {
                 topic.partitions.clone_from(partitions);
                 Ok(())
             })?,
+            Record::Moved { shard, .. } if shard.0 >= self.shards => {
+                return Err(format!("shard {shard} is not one of {}", self.shards));
+            }
+            Record::Moved { id, index, shard, leader_epoch } => {
+                self.change_place(*id, *index, |place| {
+                    (place.shard, place.leader_epoch) = (*shard, *leader_epoch);
+                })?;
+            }
             Record::Quota { entity, values } => {
                 Arc::make_mut(&mut self.quotas).set(entity.clone(), *values);
             }
@@ -256,6 +260,20 @@ impl State {
         change(Arc::make_mut(topic))
     }
 
+    fn change_place(
+        &mut self,
+        id: TopicId,
+        index: i32,
+        change: impl FnOnce(&mut PartitionPlace),
+    ) -> Result<(), String> {
+        self.change(id, |topic| {
+            let place = usize::try_from(index).ok();
+            let place = place.and_then(|index| topic.partitions.get_mut(index));
+            change(place.ok_or_else(|| format!("topic {id} has no partition {index}"))?);
+            Ok(())
+        })
+    }
+
     /// How often each shard is named, for tests and logs.
     pub fn partitions_of(&self, shard: ShardId) -> usize {
         let places = self.topics.values().flat_map(|topic| &topic.partitions);
@@ -312,6 +330,7 @@ mod tests {
             created(1, "a"),
             created(2, "b.c"),
             Record::Added { id, partitions: vec![place(1)] },
+            Record::Moved { id, index: 2, shard: ShardId(0), leader_epoch: 4 },
             Record::Set { id, overrides: [("retention.ms".into(), "9".into())].into() },
             Record::LogStart { id, index: 2, offset: Offset(50) },
             Record::LogStart { id, index: 2, offset: Offset(40) },
@@ -326,7 +345,8 @@ mod tests {
             Record::Deleted(TopicId([2; 16])),
         ]);
         assert_eq!(state.partition_count(), 3);
-        assert_eq!(state.topic("a").unwrap().partitions[2].log_start, Offset(50));
+        let moved = PartitionPlace { shard: ShardId(0), leader_epoch: 4, log_start: Offset(50) };
+        assert_eq!(state.topic("a").unwrap().partitions, [place(0), place(1), moved]);
         let again = fold(&state.to_records());
         assert_eq!(again.to_records(), state.to_records());
         assert_eq!((again.next_producer_id, again.node_id, again.shards), (3000, 3, 2));
@@ -384,9 +404,15 @@ mod tests {
 
     #[test]
     fn records_that_do_not_follow_are_refused() {
-        let mut state = fold(&[created(1, "a")]);
+        let mut state = fold(&[Record::Shards(2), created(1, "a")]);
         let id = TopicId([1; 16]);
+        let moved =
+            |index, shard| Record::Moved { id, index, shard: ShardId(shard), leader_epoch: 1 };
+        assert_eq!(state.apply(&moved(1, 0), &Config::default()), Ok(()));
         for record in [
+            moved(2, 0),
+            moved(-1, 0),
+            moved(0, 2),
             created(1, "b"),
             created(2, "a"),
             Record::Added { id: TopicId([9; 16]), partitions: vec![] },

@@ -126,6 +126,8 @@ probe! {
     segments_deleted => "corelog_segments_deleted_total";
     /// Times that recovery points were written: what bounds the scan of a start after a crash.
     recovery_points_saved => "corelog_recovery_points_saved_total";
+    /// Partitions that the shard gave up to another while they were served.
+    partitions_given_up => "corelog_partitions_given_up_total";
     /// Times that a partition was taken offline.
     faults => "corelog_partition_faults_total";
     /// Reads that ended at damage, or at what the device cannot read, in a partition that is online.

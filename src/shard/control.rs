@@ -107,6 +107,12 @@ pub enum ControlRequest {
         index: i32,
         offset: Offset,
     },
+    /// Has another shard own a partition, while it is served.
+    MovePartition {
+        topic_id: TopicId,
+        index: i32,
+        to: ShardId,
+    },
     /// All partitions of a shard that cannot be read now. No fact of the metadata log: nothing is recorded.
     TellOffline {
         shard: ShardId,
@@ -132,6 +138,7 @@ pub enum ControlReply {
     /// The first id of the block.
     AllocateProducerIds(Result<i64, ControlError>),
     SetLogStart(Result<(), ControlError>),
+    MovePartition(Result<(), ControlError>),
     TellOffline,
     Stopping,
 }

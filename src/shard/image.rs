@@ -20,6 +20,14 @@ pub struct PartitionPlace {
     pub log_start: Offset,
 }
 
+/// A partition that another shard had in an image before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub key: PartitionKey,
+    pub from: ShardId,
+    pub to: ShardId,
+}
+
 /// A topic.
 #[derive(Clone, Debug)]
 pub struct Topic {
@@ -139,6 +147,26 @@ impl MetadataImage {
         self.offline.contains(&key)
     }
 
+    /// Partitions that another shard has than in an image before, by topic's name and index.
+    pub fn moved_since(&self, before: &MetadataImage) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        for topic in self.topics.values() {
+            let Some(old) = before.topic_by_id(topic.id) else { continue };
+            // Most topics are as they were, and not looked into.
+            if Arc::ptr_eq(old, topic) {
+                continue;
+            }
+            let places = old.partitions.iter().zip(&topic.partitions);
+            for (index, (was, is)) in (0..).zip(places) {
+                if was.shard != is.shard {
+                    let key = PartitionKey { topic_id: topic.id, index };
+                    moved.push(Moved { key, from: was.shard, to: is.shard });
+                }
+            }
+        }
+        moved
+    }
+
     pub fn topic_count(&self) -> usize {
         self.topics.len()
     }
@@ -173,5 +201,42 @@ impl Deref for HeldImage {
     type Target = MetadataImage;
     fn deref(&self) -> &MetadataImage {
         &self.0.image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(number: u8, shards: &[u16]) -> Arc<Topic> {
+        let place = |shard: &u16| PartitionPlace {
+            shard: ShardId(*shard),
+            leader_epoch: 0,
+            log_start: Offset::ZERO,
+        };
+        Arc::new(Topic {
+            id: TopicId([number; 16]),
+            name: format!("t{number}").into(),
+            partitions: shards.iter().map(place).collect(),
+            overrides: BTreeMap::new(),
+            log_config: Arc::default(),
+        })
+    }
+
+    fn image(topics: &[&Arc<Topic>]) -> MetadataImage {
+        MetadataImage::new(1, "c".into(), topics.iter().map(|topic| (*topic).clone()))
+    }
+
+    #[test]
+    fn what_has_moved_is_what_another_shard_has_of_the_topics_that_are_in_both() {
+        let (stays, gone, new) = (topic(1, &[0, 1]), topic(2, &[0]), topic(3, &[1]));
+        let before = image(&[&stays, &gone, &topic(4, &[0, 1, 0])]);
+        // A partition more, and one that has moved.
+        let after = image(&[&stays, &new, &topic(4, &[0, 0, 0, 1])]);
+        let key = PartitionKey { topic_id: TopicId([4; 16]), index: 1 };
+        let moved = Moved { key, from: ShardId(1), to: ShardId(0) };
+        assert_eq!(after.moved_since(&before), [moved]);
+        assert_eq!(after.moved_since(&after), []);
+        assert_eq!(after.moved_since(&MetadataImage::default()), []);
     }
 }

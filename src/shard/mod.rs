@@ -3,7 +3,8 @@
 //! - `placement` (pure): which core owns a partition
 //! - `image`: the cluster-wide facts as an immutable snapshot; `id_map` (pure): what is looked up by ids for each batch
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
-//! - `scrape`: what is read of a shard for the admin port
+//! - `planted`: bugs of moves, for tests of the tests
+//! - `scrape`: what is read of a shard for the admin port; `load`: what it has to do, and for which partitions
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
 //! - `mailbox`: the only hop between cores; `request`, `control`, `coordinators`: what it carries
 //! - `Shard`: this core's partitions; a request for one of them goes straight to its log, for another's
@@ -14,11 +15,13 @@ pub mod coordinators;
 pub mod id_map;
 pub mod image;
 mod lifecycle;
+pub mod load;
 pub mod mailbox;
 mod offline;
 mod opening;
 mod partitions;
 pub mod placement;
+pub mod planted;
 pub mod quota_table;
 pub mod quotas;
 pub mod request;
@@ -33,6 +36,7 @@ use coordinators::Coordinators;
 use id_map::IdMap;
 use image::HeldImage;
 use lifecycle::Lifecycle;
+use load::{Hosted, Windows};
 use mailbox::Mailbox;
 use opening::Opening;
 use quotas::Ledger;
@@ -50,8 +54,11 @@ pub struct Shard {
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
     image: RefCell<HeldImage>,
-    partitions: RefCell<IdMap<PartitionKey, Rc<Partition>>>,
+    partitions: RefCell<IdMap<PartitionKey, Hosted>>,
+    /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
+    closing: RefCell<Vec<Rc<Partition>>>,
     opening: Opening,
+    windows: Windows,
     quotas: Ledger,
     /// On shard 0 only.
     controller: RefCell<Option<Rc<dyn Controller>>>,
@@ -76,7 +83,9 @@ impl Shard {
             mailbox: Mailbox::new(usize::from(shards)),
             image: RefCell::default(),
             partitions: RefCell::default(),
+            closing: RefCell::default(),
             opening: Opening::default(),
+            windows: Windows::default(),
             quotas: Ledger::default(),
             controller: RefCell::default(),
             coordinators: RefCell::default(),

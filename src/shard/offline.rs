@@ -47,7 +47,7 @@ impl Shard {
         }
         let partitions = self.partitions.borrow();
         let unreadable =
-            partitions.iter().filter(|(_, partition)| partition.read_fault().is_some());
+            partitions.iter().filter(|(_, hosted)| hosted.partition.read_fault().is_some());
         let mut keys: Vec<PartitionKey> = unreadable.map(|(key, _)| *key).collect();
         keys.sort_unstable();
         keys

@@ -4,6 +4,7 @@
 
 use super::Shard;
 use super::image::{MetadataImage, Topic};
+use super::load::Hosted;
 use super::request::{PartitionError, PartitionKey};
 use super::serve::AppendTicket;
 use crate::log::planted::{self, Bug};
@@ -218,7 +219,7 @@ impl Shard {
         self.opening.scanned_bytes.set(scanned);
         // It may have been changed in the meantime.
         partition.set_config(unopened.topic.borrow().log_config.clone());
-        self.partitions.borrow_mut().insert(key, partition);
+        self.partitions.borrow_mut().insert(key, Hosted::new(partition));
         self.opening.left.borrow_mut().remove(&key);
         let mut early = unopened.early.take();
         if planted::is(Bug::TurnEarlyAppends) {

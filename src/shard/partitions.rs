@@ -3,6 +3,8 @@
 use super::Shard;
 use super::control::ControlRequest;
 use super::image::{HeldImage, MetadataImage, PartitionPlace, Topic};
+use super::load::Hosted;
+use super::planted::{self, MoveBug};
 use super::request::{PartitionError, PartitionKey};
 use crate::log::{LogFault, Partition, PartitionId};
 use crate::runtime;
@@ -21,15 +23,21 @@ const CONTROLLER_STOPS_WITHIN: Duration = Duration::from_secs(5);
 impl Shard {
     /// A partition that this core owns.
     pub fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, PartitionError> {
-        self.partitions.borrow().get(&key).cloned().ok_or(PartitionError::NotHere)
+        let partitions = self.partitions.borrow();
+        let hosted = partitions.get(&key).ok_or(PartitionError::NotHere)?;
+        Ok(hosted.partition.clone())
     }
 
-    /// All partitions that this core owns and has opened, in an order that runs repeat.
+    /// All partitions that this core owns and has opened, in an order that runs repeat; then those that it is giving
+    /// up and has not closed yet.
     pub fn partitions(&self) -> Vec<Rc<Partition>> {
         let partitions = self.partitions.borrow();
         let mut sorted: Vec<_> = partitions.iter().collect();
         sorted.sort_unstable_by_key(|(key, _)| **key);
-        sorted.into_iter().map(|(_, partition)| partition.clone()).collect()
+        let open = sorted.into_iter().map(|(_, hosted)| hosted.partition.clone());
+        let mut all: Vec<Rc<Partition>> = open.collect();
+        all.extend(self.closing.borrow().iter().cloned());
+        all
     }
 
     /// Partitions that this core owns, open or not.
@@ -91,13 +99,12 @@ impl Shard {
 
     async fn install_partition(&self, topic: &Arc<Topic>, index: i32, place: &PartitionPlace) {
         let key = PartitionKey { topic_id: topic.id, index };
-        let here = self.partitions.borrow().get(&key).cloned();
-        match here {
-            None if self.change_unopened(key, topic) => {}
-            Some(partition) => partition.set_config(topic.log_config.clone()),
-            None => {
+        match self.partition(key) {
+            Err(_) if self.change_unopened(key, topic) => {}
+            Ok(partition) => partition.set_config(topic.log_config.clone()),
+            Err(_) => {
                 let partition = self.open_partition(topic, index, place).await;
-                self.partitions.borrow_mut().insert(key, partition);
+                self.partitions.borrow_mut().insert(key, Hosted::new(partition));
             }
         }
     }
@@ -133,23 +140,48 @@ impl Shard {
     async fn remove_partitions(&self, image: &MetadataImage, gone: &[PartitionKey]) {
         let mut deleted = Vec::new();
         for key in gone {
-            let removed = self.partitions.borrow_mut().remove(key);
-            let Some(partition) = removed else { continue };
             let is_moved = image.topic_by_id(key.topic_id).is_some();
             if is_moved {
-                // Another shard opens the files next: leave them complete.
-                if let Err(fault) = partition.stop().await {
-                    tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
-                }
-            } else {
-                deleted.push(partition.clone());
+                self.close_moved(*key).await;
+                continue;
             }
+            let removed = self.partitions.borrow_mut().remove(key);
+            let Some(Hosted { partition, .. }) = removed else { continue };
             partition.retire();
+            deleted.push(partition);
         }
         for partition in &deleted {
             partition.quiesce().await;
         }
         self.log.remove_partitions(&deleted).await;
+    }
+
+    /// Has a partition closed that moves to another shard; false when this shard stops, and closes all.
+    pub(super) async fn give_up(self: &Rc<Self>, key: PartitionKey) -> bool {
+        self.opened(key).await;
+        if self.is_stopping() {
+            return false;
+        }
+        self.close_moved(key).await;
+        true
+    }
+
+    /// From the first moment on, whoever asks for the partition is told that it is not here. What is pending is
+    /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing.
+    async fn close_moved(&self, key: PartitionKey) {
+        let removed = self.partitions.borrow_mut().remove(&key);
+        let Some(Hosted { partition, .. }) = removed else { return };
+        self.closing.borrow_mut().push(partition.clone());
+        if planted::is(MoveBug::DropPending) {
+            partition.retire();
+        }
+        if let Err(fault) = partition.stop().await {
+            tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+        }
+        // Who waits for records, or works on its files, learns of it.
+        partition.retire();
+        self.probe.partitions_given_up.add(1);
+        self.closing.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
     }
 
     /// Stops all partitions of this core, and the controller if it lives here: pending writes end, files are left

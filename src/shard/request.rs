@@ -129,6 +129,10 @@ pub enum ShardRequest {
     Install {
         image: Arc<MetadataImage>,
     },
+    /// A partition moves to another shard, which may open it once this is answered.
+    GiveUp {
+        key: PartitionKey,
+    },
     /// What another shard has charged clients' quotas with.
     HearCharges {
         charged: Vec<(BucketKey, Duration)>,
@@ -153,6 +157,10 @@ pub enum ShardRequest {
     Faults {
         faults_max: usize,
     },
+    /// What this shard has to do, and for which partitions, of so many at most.
+    Load {
+        partitions_max: usize,
+    },
 }
 
 /// The answers, in the order of the requests.
@@ -167,6 +175,10 @@ pub enum ShardReply {
     FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
+    GiveUp {
+        /// It is closed here. Not when this shard stops, which closes all that it has.
+        is_given: bool,
+    },
     HearCharges,
     Producers(Result<Vec<ActiveProducer>, PartitionError>),
     Control(super::control::ControlReply),
@@ -178,6 +190,7 @@ pub enum ShardReply {
     },
     Scrape(Box<super::scrape::ShardReading>),
     Faults(super::scrape::FaultsReading),
+    Load(super::load::LoadReading),
     /// The other shard is gone: the process is stopping.
     Gone,
 }

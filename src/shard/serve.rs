@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::control::{ControlReply, ControlRequest};
+use super::load::{Hosted, Work};
 use super::mailbox::Call;
 use super::opening::EarlyAppend;
 use super::request::{
@@ -9,6 +10,7 @@ use super::request::{
     TimeLookup,
 };
 use crate::log::{ActiveProducer, Dispatched, Partition, ReadBatches, ReadError, WatchKey};
+use crate::probe::Probe;
 use crate::runtime;
 use crate::types::{Offset, ShardId, Timestamp};
 use bytes::{Bytes, BytesMut};
@@ -27,6 +29,9 @@ pub enum AppendTicket {
         partition: Rc<Partition>,
         dispatched: Dispatched,
         key: WatchKey,
+        probe: Rc<Probe>,
+        /// Faults of this core's partitions until the log took the batch.
+        faults: u64,
     },
     Elsewhere(Call),
     /// The partition is being opened.
@@ -51,8 +56,15 @@ impl AppendTicket {
         }
         match self {
             AppendTicket::Early(_) => unreachable!("dispatched is not early"),
-            AppendTicket::Here { partition, dispatched, key } => {
-                ready!(partition.poll_committed(key, dispatched, context))?;
+            AppendTicket::Here { partition, dispatched, key, probe, faults } => {
+                if let Err(fault) = ready!(partition.poll_committed(key, dispatched, context)) {
+                    // A partition that has moved to another core, or was deleted, has no word any more for what it
+                    // had stored. Had one failed since, though, other batches could have these offsets.
+                    let is_sound = probe.faults.get() == *faults;
+                    if !is_sound || partition.high_watermark() < dispatched.end {
+                        return Poll::Ready(Err(fault.into()));
+                    }
+                }
                 let log_start = partition.log_start();
                 Poll::Ready(Ok(Produced { dispatched: *dispatched, log_start }))
             }
@@ -174,18 +186,31 @@ impl Shard {
         {
             return early;
         }
-        let appended =
-            self.partition(key).and_then(|partition| match partition.append(batch, now) {
-                Ok(dispatched) => Ok((partition, dispatched)),
-                Err(error) => {
-                    Err(PartitionError::Append { error, log_start: partition.log_start() })
-                }
-            });
-        match appended {
+        match self.hand_to_log(key, batch, now) {
             Ok((partition, dispatched)) => {
-                AppendTicket::Here { partition, dispatched, key: WatchKey::default() }
+                let (key, probe) = (WatchKey::default(), self.probe.clone());
+                let faults = probe.faults.get();
+                AppendTicket::Here { partition, dispatched, key, probe, faults }
             }
             Err(error) => AppendTicket::Refused(Some(error)),
+        }
+    }
+
+    fn hand_to_log(
+        &self,
+        key: PartitionKey,
+        batch: Bytes,
+        now: Timestamp,
+    ) -> Result<(Rc<Partition>, Dispatched), PartitionError> {
+        let partitions = self.partitions.borrow();
+        let Hosted { partition, load } = partitions.get(&key).ok_or(PartitionError::NotHere)?;
+        let bytes = batch.len();
+        match partition.append(batch, now) {
+            Ok(dispatched) => {
+                load.add(self.windows.number(), Work::append(bytes));
+                Ok((partition.clone(), dispatched))
+            }
+            Err(error) => Err(PartitionError::Append { error, log_start: partition.log_start() }),
         }
     }
 
@@ -256,7 +281,26 @@ impl Shard {
                 settle(&mut results, &mut left, done);
             }
         }
+        self.note_reads(specs, &mut results);
         results
+    }
+
+    fn note_reads(&self, specs: &[ReadSpec], results: &mut [Result<ReadBatches, PartitionError>]) {
+        for (spec, result) in specs.iter().zip(results) {
+            match result {
+                Ok(batches) if batches.bytes > 0 => self.note_fetched(spec.key, batches.bytes),
+                Ok(_) => {}
+                Err(error) => self.judge(spec.key, error),
+            }
+        }
+    }
+
+    /// A partition that has left this core while it was read has no fault: it is elsewhere.
+    fn judge(&self, key: PartitionKey, error: &mut PartitionError) {
+        let is_of_partition = matches!(error, PartitionError::Read(ReadError::Offline(_)));
+        if is_of_partition && self.partition(key).is_err() {
+            *error = PartitionError::NotHere;
+        }
     }
 
     /// Reads partitions that another shard owns; the records are copied there.
@@ -307,11 +351,13 @@ impl Shard {
             request,
             ShardRequest::Control(_)
                 | ShardRequest::Install { .. }
+                | ShardRequest::GiveUp { .. }
                 | ShardRequest::HearCharges { .. }
                 | ShardRequest::Enter(_)
                 | ShardRequest::Standing
                 | ShardRequest::Scrape { .. }
                 | ShardRequest::Faults { .. }
+                | ShardRequest::Load { .. }
                 | ShardRequest::Ends { .. }
         );
         self.probe.hops.add(u64::from(!is_own_matter));
@@ -356,6 +402,7 @@ impl Shard {
         }
     }
 
+    /// What is asked of partitions.
     async fn serve_cold(self: Rc<Self>, request: ShardRequest) -> ShardReply {
         match request {
             ShardRequest::Read { specs, bytes_max } => {
@@ -388,17 +435,27 @@ impl Shard {
                 let raised = self.partition(key).map(|log| log.raise_log_start(offset));
                 ShardReply::RaiseLogStart(raised)
             }
+            ShardRequest::Producers { key } => {
+                self.opened(key).await;
+                ShardReply::Producers(self.producers(key))
+            }
+            other => self.serve_own(other).await,
+        }
+    }
+
+    /// What is asked of this shard itself.
+    async fn serve_own(self: Rc<Self>, request: ShardRequest) -> ShardReply {
+        match request {
             ShardRequest::Install { image } => {
                 self.install(image).await;
                 ShardReply::Install
             }
+            ShardRequest::GiveUp { key } => {
+                ShardReply::GiveUp { is_given: self.give_up(key).await }
+            }
             ShardRequest::HearCharges { charged } => {
                 self.quotas.hear(charged);
                 ShardReply::HearCharges
-            }
-            ShardRequest::Producers { key } => {
-                self.opened(key).await;
-                ShardReply::Producers(self.producers(key))
             }
             ShardRequest::Group(asked) => {
                 let answer = self.coordinators().map(|here| here.answer(asked));
@@ -418,9 +475,19 @@ impl Shard {
             ShardRequest::Faults { faults_max } => {
                 ShardReply::Faults(self.read_faults(faults_max).await)
             }
-            ShardRequest::Append { .. } | ShardRequest::Control(_) => {
-                unreachable!("served before")
+            ShardRequest::Load { partitions_max } => {
+                ShardReply::Load(self.read_load(partitions_max))
             }
+            ShardRequest::Append { .. }
+            | ShardRequest::Read { .. }
+            | ShardRequest::Watch { .. }
+            | ShardRequest::Bounds { .. }
+            | ShardRequest::Ends { .. }
+            | ShardRequest::EpochEnd { .. }
+            | ShardRequest::FindByTime { .. }
+            | ShardRequest::RaiseLogStart { .. }
+            | ShardRequest::Producers { .. }
+            | ShardRequest::Control(_) => unreachable!("served before"),
         }
     }
 
@@ -453,12 +520,15 @@ impl Shard {
     ) -> Result<Option<Bytes>, PartitionError> {
         let log = self.partition(key)?;
         let found = match lookup {
-            TimeLookup::AtOrAfter(timestamp, from) => {
-                log.find_batch_by_time(timestamp, from).await?
-            }
-            TimeLookup::Max => log.find_batch_of_max_time().await?,
+            TimeLookup::AtOrAfter(timestamp, from) => log.find_batch_by_time(timestamp, from).await,
+            TimeLookup::Max => log.find_batch_of_max_time().await,
         };
-        Ok(found.map(|batch| batch.to_bytes()))
+        let found = found.map_err(|error| {
+            let mut error = PartitionError::from(error);
+            self.judge(key, &mut error);
+            error
+        });
+        Ok(found?.map(|batch| batch.to_bytes()))
     }
 }
 

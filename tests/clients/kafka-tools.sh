@@ -129,6 +129,13 @@ leader=$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t" | sed -
 printf '{"partitions":[{"topic":"%s","partition":0,"replicas":[%s]}],"version":1}' "$t" "$leader" >"$work/reassign.json"
 has "kafka-reassign-partitions, to where it is" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --execute)" 'Successfully started partition reassignment'
 has "kafka-reassign-partitions --verify" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --verify)" "$t-0 is (completed|complete)"
+other=$(sed -nE 's/.*\(id: ([0-9]+) .*/\1/p' "$work/api" | grep -vx "$leader" | head -1)
+if [ -n "$other" ]; then # Each core is a broker.
+  printf '{"partitions":[{"topic":"%s","partition":0,"replicas":[%s]}],"version":1}' "$t" "$other" >"$work/reassign.json"
+  has "kafka-reassign-partitions, to another core" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --execute)" 'Successfully started partition reassignment'
+  has "kafka-reassign-partitions --verify, another core" "$(tool $tools.reassign.ReassignPartitionsCommand "${server[@]}" --reassignment-json-file "$work/reassign.json" --verify)" "$t-0 is (completed|complete)"
+  has "its leader is the other core" "$(tool $tools.TopicCommand "${server[@]}" --describe --topic "$t")" "Partition: 0.*Leader: $other"
+fi
 has "kafka-metadata-quorum" "$(tool $tools.MetadataQuorumCommand "${server[@]}" describe --status)" 'LeaderId: +[0-9]+'
 has "kafka-metadata-quorum --replication" "$(tool $tools.MetadataQuorumCommand "${server[@]}" describe --replication)" 'Leader'
 tool $tools.FeatureCommand "${server[@]}" describe >"$work/out" && ok "kafka-features" || fail "kafka-features" "$(cat "$work/out")"

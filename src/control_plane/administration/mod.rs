@@ -4,7 +4,7 @@
 //! most of it is answered as Apache Kafka answers where there are none.
 //!
 //! - `client_quotas`: set and found (KIP-546); `shard::quotas` holds clients to them
-//! - `elections`, `reassignments`, `log_dirs`: where partitions are, and that they stay there
+//! - `elections`, `log_dirs`: where partitions are, and that they stay there; `reassignments`: moves between cores
 //! - `producers`, `transactions`: who writes
 //! - `credentials`, `access`, `tokens`: security that is not there
 //! - `quorum`: the controllers, and the cluster's members

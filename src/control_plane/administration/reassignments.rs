@@ -1,13 +1,14 @@
-//! AlterPartitionReassignments and ListPartitionReassignments (KIP-455): a partition's one replica stays on its
-//! core while the broker runs. With per-core endpoints a core is a broker to clients; to move a partition to
-//! another is refused as an assignment that cannot be.
+//! AlterPartitionReassignments and ListPartitionReassignments (KIP-455): a partition has one replica, and with per-core
+//! endpoints a core is a broker to clients, so a partition moves to the core that its new replica list names. The
+//! answer is given when it is there: no reassignment is ever under way for somebody who asks.
 
 use crate::control_plane::ControlPlane;
-use crate::control_plane::create_topics::{Refusal, assigned_shard};
-use crate::control_plane::partitions::locate;
-use crate::limits::ADMINISTERED_PARTITIONS_MAX;
+use crate::control_plane::create_topics::{self, Refusal, assigned_shard};
+use crate::control_plane::partitions::{Located, locate};
+use crate::limits::{ADMINISTERED_PARTITIONS_MAX, MOVES_PER_REQUEST_MAX};
 use crate::runtime;
-use crate::shard::image::MetadataImage;
+use crate::shard::control::{ControlReply, ControlRequest};
+use crate::types::ShardId;
 use crate::wire::api::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -32,15 +33,15 @@ pub async fn alter(
         response.error_message = Some(text);
         return response;
     }
-    let image = control_plane.shard.image();
+    let mut moves_left = MOVES_PER_REQUEST_MAX;
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let (error_code, error_message) =
-                match examine(control_plane, &image, &topic.name, asked) {
-                    Ok(()) => (ErrorCode::None, None),
-                    Err((code, text)) => (code, Some(text.into())),
-                };
+            let outcome = reassign(control_plane, &topic.name, asked, &mut moves_left).await;
+            let (error_code, error_message) = match outcome {
+                Ok(()) => (ErrorCode::None, None),
+                Err((code, text)) => (code, Some(text.into())),
+            };
             let partition_index = asked.partition_index;
             partitions.push(ReassignablePartitionResponse {
                 partition_index,
@@ -54,27 +55,49 @@ pub async fn alter(
     response
 }
 
-/// Fine is what changes nothing.
-fn examine(
+/// Moves a partition, unless it is where it should be.
+async fn reassign(
     control_plane: &ControlPlane,
-    image: &MetadataImage,
     topic: &str,
     asked: &ReassignablePartition,
+    moves_left: &mut usize,
 ) -> Result<(), Refusal> {
+    let Some((located, to)) = examine(control_plane, topic, asked)? else { return Ok(()) };
+    let Some(left) = moves_left.checked_sub(1) else {
+        let text = format!("One request moves {MOVES_PER_REQUEST_MAX} partitions: ask in several.");
+        return Err((ErrorCode::PolicyViolation, text));
+    };
+    *moves_left = left;
+    // Here one waits for a partition that is not open yet, and not where others wait behind it.
+    control_plane.bounds(&located).await.map_err(|code| {
+        (code, format!("Partition {} of topic {topic} cannot be read.", asked.partition_index))
+    })?;
+    let (topic_id, index) = (located.key.topic_id, located.key.index);
+    let request = ControlRequest::MovePartition { topic_id, index, to };
+    match control_plane.shard.control(request).await {
+        ControlReply::MovePartition(moved) => {
+            moved.map_err(|error| (create_topics::code_of(&error), error.to_string()))
+        }
+        _ => Err((ErrorCode::NotController, "The broker is stopping.".to_string())),
+    }
+}
+
+/// Where the partition is and where it is to go; none when that is the same.
+fn examine(
+    control_plane: &ControlPlane,
+    topic: &str,
+    asked: &ReassignablePartition,
+) -> Result<Option<(Located, ShardId)>, Refusal> {
     let index = asked.partition_index;
-    let located = locate(image, topic, index)
+    let located = locate(&control_plane.shard.image(), topic, index)
         .map_err(|code| (code, format!("There is no partition {index} of topic {topic}.")))?;
     let Some(replicas) = &asked.replicas else {
         let text = "The partition is not being moved.".to_string();
         return Err((ErrorCode::NoReassignmentInProgress, text));
     };
-    match assigned_shard(control_plane, replicas)? {
-        Some(shard) if shard != located.owner => {
-            let text = "A partition cannot be moved to another core of this host while it runs.";
-            Err((ErrorCode::InvalidReplicaAssignment, text.to_string()))
-        }
-        _ => Ok(()),
-    }
+    // None: one broker stands for all cores.
+    let to = assigned_shard(control_plane, replicas)?;
+    Ok(to.filter(|to| *to != located.owner).map(|to| (located, to)))
 }
 
 pub fn list(_: &ListPartitionReassignmentsRequest) -> ListPartitionReassignmentsResponse {

@@ -21,7 +21,9 @@ use crate::wire::api::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use crate::wire::api::list_config_resources::ListConfigResourcesRequest;
+use crate::wire::api::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use crate::wire::api::list_transactions::ListTransactionsRequest;
+use crate::wire::api::metadata::MetadataRequest;
 use crate::wire::api::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use crate::wire::batch::testing::batch;
 use crate::wire::{ErrorCode, Str};
@@ -71,7 +73,7 @@ fn every_partition_has_its_leader() {
 }
 
 #[test]
-fn a_partition_stays_on_its_core() {
+fn a_partition_goes_to_the_core_that_its_replicas_name() {
     run(async |host| {
         create(&host, "t").await;
         let endpoints = &host.control_planes[0].endpoints;
@@ -82,9 +84,27 @@ fn a_partition_stays_on_its_core() {
             let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
             host.call(0, 1, request).await.responses[0].partitions[0].error_code
         };
+        // As each of the brokers tells it: who leads, and since which epoch.
+        let led = async || {
+            let mut told = Vec::new();
+            for shard in 0..2 {
+                let request = MetadataRequest { topics: None, ..Default::default() };
+                let answer = host.call(shard, 12, request).await;
+                let first = &answer.topics[0].partitions[0];
+                assert_eq!(first.replica_nodes, [first.leader_id]);
+                told.push((first.leader_id, first.leader_epoch));
+            }
+            told
+        };
         let impossible = ErrorCode::InvalidReplicaAssignment;
         assert_eq!(move_to(0, Some(vec![own])).await, ErrorCode::None);
-        assert_eq!(move_to(0, Some(vec![other])).await, impossible);
+        assert_eq!(led().await, [(own, 0); 2]);
+        assert_eq!(move_to(0, Some(vec![other])).await, ErrorCode::None);
+        assert_eq!(led().await, [(other, 1); 2]);
+        assert_eq!(move_to(0, Some(vec![other])).await, ErrorCode::None, "it is there");
+        assert_eq!(led().await, [(other, 1); 2]);
+        let list = ListPartitionReassignmentsRequest::default();
+        assert!(host.call(1, 0, list).await.topics.is_empty(), "none is under way");
         assert_eq!(move_to(0, Some(vec![own, other])).await, impossible);
         assert_eq!(move_to(0, Some(vec![])).await, impossible);
         assert_eq!(move_to(0, Some(vec![7])).await, impossible);

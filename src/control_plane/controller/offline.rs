@@ -1,6 +1,6 @@
 //! Which partitions are offline, as their shards tell: it goes into the image that all shards see, and nowhere
 //! else. Nothing of it is recorded, and the next life begins without. So it is taken up also while the metadata
-//! log cannot be written, as on a device that fails both.
+//! log cannot be written, as on a device that fails both. And how facts are shown to all shards.
 
 use super::{Pending, Worker};
 use crate::shard::control::{ControlReply, ControlRequest};
@@ -32,13 +32,17 @@ impl Worker {
         others
     }
 
-    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up.
+    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up. What has moved is
+    /// handed over first; when a shard that stops keeps it, nothing is shown: this life is about to end.
     pub(super) async fn show(&mut self, mut image: Arc<MetadataImage>) {
         self.version += 1;
         let shown = Arc::make_mut(&mut image);
         shown.version = self.version;
         shown.withheld = self.withheld.clone();
         shown.offline = Arc::new(self.offline.values().flatten().copied().collect());
+        if !self.hand_over(&image).await {
+            return;
+        }
         let asked = self
             .shard
             .all_shards()

@@ -57,7 +57,8 @@ impl Queue {
     }
 
     /// What has gathered, once there is some. A deletion has been taken up by all shards before a topic is
-    /// made that may have the same name, and so the same folders.
+    /// made that may have the same name, and so the same folders. A move comes alone: nothing else is decided
+    /// about a partition that is on its way.
     pub async fn next_group(&self) -> Vec<Pending> {
         poll_fn(|context| {
             let mut pending = self.pending.borrow_mut();
@@ -67,6 +68,7 @@ impl Queue {
             }
             let mut deletes = false;
             let together = |pending: &&Pending| match pending.request {
+                ControlRequest::MovePartition { .. } => false,
                 ControlRequest::CreateTopics(_) => !deletes,
                 ControlRequest::DeleteTopics(_) => {
                     deletes = true;
@@ -75,7 +77,7 @@ impl Queue {
                 _ => true,
             };
             let count = pending.iter().take(CONTROL_GROUP_MAX).take_while(together).count();
-            Poll::Ready(pending.drain(..count).collect())
+            Poll::Ready(pending.drain(..count.max(1)).collect())
         })
         .await
     }

@@ -353,6 +353,7 @@ impl Admin {
             ErrorCode::None => {}
             ErrorCode::OffsetOutOfRange => assert!(!must, "{name}: {offset} is out of range"),
             code => {
+                let must = must && model.wants_reason(code, (id, index), floor);
                 let may_fail = model.is_rotten(id);
                 drop(model);
                 world.expect_error(&name, code, must, may_fail);

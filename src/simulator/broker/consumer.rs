@@ -345,6 +345,7 @@ impl Consumer {
                 Next::BeginAnew
             }
             code => {
+                let must = must && model.wants_reason(code, (id, index), want.floor);
                 let (may_fail, is_gone) = (model.is_rotten(id), model.topics[&id].gone);
                 world.expect_error(&name, code, must, may_fail);
                 if is_gone { Next::ChooseOthers } else { Next::TryLater }
@@ -385,7 +386,9 @@ pub async fn look_up(link: &mut Link, (id, index): (TopicId, i32), time: i64) ->
     let mut model = world.model.borrow_mut();
     let is_same = only == Some(id) && model.only(&model.name_of(id)) == only;
     if code != ErrorCode::None {
-        let (must, may_fail) = (must && is_same && model.must(id, index), model.is_rotten(id));
+        let must = must && is_same && model.must(id, index);
+        let must = must && model.wants_reason(code, (id, index), floor);
+        let may_fail = model.is_rotten(id);
         drop(model);
         world.expect_error(&name, code, must, may_fail);
         return None;
@@ -449,7 +452,7 @@ pub async fn audit(world: &Rc<World>, dice: &Dice) {
         let end = look_up(&mut consumer.link, (id, index), LATEST).await;
         let (Some(start), Some(end)) = (start, end) else { continue };
         let name = world.model.borrow().name_of(id);
-        let floor = Floor { high_watermark: 0, log_start: 0 };
+        let floor = Floor { high_watermark: 0, log_start: 0, moves_ended: 0 };
         consumer.wants = vec![Want {
             id,
             index,

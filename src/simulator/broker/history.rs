@@ -7,6 +7,7 @@ use super::groups::{Groups, is_topic_of_groups};
 use super::host;
 use super::link::Link;
 use super::model::{End, Habits, Model};
+use super::mover::Mover;
 use super::producer::Producer;
 use super::world::{Now, Tally, World, tell};
 use crate::config::{Config, Endpoints, LogConfig};
@@ -65,6 +66,7 @@ struct History {
     producers: Vec<Rc<Producer>>,
     groups: Option<Rc<Groups>>,
     defaults: Option<Rc<Defaults>>,
+    mover: Option<Mover>,
     /// The last life was stopped, and that was complete.
     complete: Rc<Cell<bool>>,
     /// The disk fails in some lives.
@@ -154,6 +156,7 @@ impl History {
             producers,
             groups,
             defaults: Defaults::plan(seed),
+            mover: Mover::plan(seed),
             complete: Rc::new(Cell::new(true)),
             is_troubled,
             strain,
@@ -354,7 +357,13 @@ impl History {
                 strain.work(life.shards).await;
             }
         };
-        let scanning = self.check_scanned(&host);
+        let scanning = async {
+            self.check_scanned(&host).await;
+            // What is opened from here on, no start reads.
+            if let Some(mover) = &self.mover {
+                mover.work(&self.world, &host).await;
+            }
+        };
         futures_util::future::join4(join_all(clients), operating, straining, scanning).await;
         let stopping = self.world.now.get().stopping;
         if !stopping {

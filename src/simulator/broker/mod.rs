@@ -8,7 +8,8 @@
 //! - `history`: the plan of a history and its drive
 //! - `host`: what is looked at inside of the process, where no client can
 //! - `link`: a client's connection; `world`: what clients share
-//! - `admin`, `producer`, `consumer`: who works on the broker; `defaults`: who sets what it uses by default
+//! - `admin`, `producer`, `consumer`: who works on the broker; `defaults`: who sets what it uses by default;
+//!   `mover`: who has partitions change cores
 //! - `model`: what was promised of topics; `records`: of one partition's records
 //! - `groups`: consumer groups, their members and offsets, in some of the histories
 
@@ -20,6 +21,7 @@ mod history;
 mod host;
 mod link;
 mod model;
+mod mover;
 mod producer;
 mod records;
 mod world;

@@ -7,6 +7,7 @@
 use super::records::{Floor, Records, Sent};
 use crate::control_plane::configs::Overrides;
 use crate::types::{Durability, TopicId};
+use crate::wire::ErrorCode;
 use crate::wire::batch::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -58,6 +59,8 @@ pub struct Name {
     creates_open: usize,
     deletes_open: usize,
     pub deletes_sent: usize,
+    /// Moves of a partition of whatever topic has the name, without an answer.
+    moves_open: usize,
     partitions_asked: usize,
     ids_seen: usize,
     /// A disk that failed may have lost what was not synced, for good, or bits were turned over: what is left
@@ -79,6 +82,8 @@ pub struct Topic {
     seen_gone: bool,
     partitions_min: usize,
     partitions_seen: usize,
+    /// A move that was meant for a topic of this name before may have been done to this one.
+    may_have_moved: bool,
     /// What is set, if that is known, and what may be set since.
     pub settled: Option<Overrides>,
     pub open: Vec<Overrides>,
@@ -96,6 +101,8 @@ pub struct Roll {
     certain: BTreeMap<TopicId, usize>,
     known: BTreeSet<TopicId>,
     gone: BTreeSet<TopicId>,
+    /// The epoch that each partition has at least.
+    epochs: BTreeMap<(TopicId, i32), i32>,
 }
 
 impl Roll {
@@ -123,6 +130,7 @@ impl Model {
             creates_open: 0,
             deletes_open: 0,
             deletes_sent: 0,
+            moves_open: 0,
             partitions_asked: 0,
             ids_seen: 0,
             rotten: false,
@@ -205,6 +213,7 @@ impl Model {
             seen_gone: false,
             partitions_min: 0,
             partitions_seen: 0,
+            may_have_moved: known.moves_open > 0,
             settled: None,
             open: Vec::new(),
             records: BTreeMap::new(),
@@ -260,7 +269,12 @@ impl Model {
         let certain = self.topics.iter().filter(|(_, topic)| topic.is_certain());
         let known = self.topics.iter().filter(|(_, topic)| topic.known);
         let gone = self.topics.iter().filter(|(_, topic)| topic.gone);
+        let epochs = self.topics.iter().flat_map(|(id, topic)| {
+            let records = topic.records.iter();
+            records.map(move |(index, records)| ((*id, *index), records.leader_epoch))
+        });
         Roll {
+            epochs: epochs.collect(),
             known: known.map(|(id, _)| *id).collect(),
             certain: certain.map(|(id, topic)| (*id, topic.partitions_min)).collect(),
             gone: gone.map(|(id, _)| *id).collect(),
@@ -293,11 +307,15 @@ impl Model {
                 (topic.known, topic.partitions_min) = (true, count);
                 (topic.doomed, topic.doomed_by_id) = (false, false);
             }
+            let may_have_moved = i32::from(topic.may_have_moved);
             for (index, epoch) in (0..).zip(epochs) {
                 let records = topic.records.entry(index).or_default();
-                let before = records.leader_epoch;
+                let before = roll.epochs.get(&(*id, index)).copied().unwrap_or(0);
+                let most = records.leader_epoch_max() + may_have_moved;
                 assert!(*epoch >= before, "{name}-{index} has epoch {epoch}, it had {before}");
-                records.leader_epoch = *epoch;
+                // Another number of cores raises it, too.
+                assert!(*epoch <= most || is_first, "{name}-{index} has epoch {epoch} of {most}");
+                records.leader_epoch = records.leader_epoch.max(*epoch);
             }
         }
         let listed: BTreeSet<TopicId> = list.iter().map(|(_, id, _)| *id).collect();
@@ -334,7 +352,11 @@ impl Model {
     /// A life begins: what was not answered in the last will not be done any more.
     pub fn life_begins(&mut self) {
         for name in self.names.values_mut() {
-            (name.creates_open, name.deletes_open) = (0, 0);
+            (name.creates_open, name.deletes_open, name.moves_open) = (0, 0, 0);
+        }
+        for topic in self.topics.values_mut() {
+            topic.may_have_moved = false;
+            topic.records.values_mut().for_each(Records::forget_moves);
         }
     }
 
@@ -357,6 +379,26 @@ impl Model {
         for topic in self.alive(name) {
             topic.records.values_mut().for_each(|records| records.life_ended(true));
         }
+    }
+
+    // ------------------------------------------------------------ moves
+
+    /// A move by the topic's name is on its way, or answered.
+    pub fn move_by_name(&mut self, name: &str, is_sent: bool) {
+        let known = self.name_mut(name);
+        known.moves_open = if is_sent { known.moves_open + 1 } else { known.moves_open - 1 };
+    }
+
+    /// Whether an error still wants a reason: nobody leads a partition while it moves.
+    pub fn wants_reason(
+        &mut self,
+        code: ErrorCode,
+        (id, index): (TopicId, i32),
+        since: Floor,
+    ) -> bool {
+        let may_have_moved = self.topics[&id].may_have_moved;
+        let has_moved = may_have_moved || self.records(id, index).has_moved(since);
+        !(code == ErrorCode::NotLeaderOrFollower && has_moved)
     }
 
     // ------------------------------------------------------------ partitions
@@ -443,7 +485,8 @@ impl Model {
         let name = format!("{}-{index}", self.topics[&id].name);
         self.ends((id, index), floor, log_start, high_watermark);
         let batches = super::records::batches_of(&name, asked, records);
-        let epoch_max = self.records(id, index).leader_epoch;
+        let may_have_moved = i32::from(self.topics[&id].may_have_moved);
+        let epoch_max = self.records(id, index).leader_epoch_max() + may_have_moved;
         let mut next = asked;
         for (header, served) in batches {
             let sent = self.find(&name, &header, &served);

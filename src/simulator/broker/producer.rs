@@ -312,6 +312,8 @@ impl Producer {
                 Next::GoOn
             }
             code => {
+                let place = (stint.id, stint.index);
+                let must = must && model.wants_reason(code, place, ticket.floor);
                 let may_fail = model.is_rotten(stint.id);
                 drop(model);
                 world.expect_error(&name, code, must, may_fail);

@@ -38,6 +38,8 @@ struct Entry {
 pub struct Floor {
     pub high_watermark: i64,
     pub log_start: i64,
+    /// Moves between cores that were over.
+    pub moves_ended: u64,
 }
 
 /// One partition of one topic.
@@ -52,13 +54,56 @@ pub struct Records {
     deleted: i64,
     delete_asked: i64,
     pub leader_epoch: i32,
+    /// Moves between cores that were asked for in this life, and of these, those that are over.
+    moves_sent: u64,
+    moves_ended: u64,
+    /// Those of which nobody knows whether they have raised the epoch.
+    moves_open: i32,
     /// The last life may have lost something that its durability does not promise; nobody has looked yet.
     pub unsettled: bool,
 }
 
 impl Records {
     pub fn floor(&self) -> Floor {
-        Floor { high_watermark: self.high_watermark, log_start: self.log_start }
+        Floor {
+            high_watermark: self.high_watermark,
+            log_start: self.log_start,
+            moves_ended: self.moves_ended,
+        }
+    }
+
+    /// It is to move to another core. The epoch that it has at least.
+    pub fn move_sent(&mut self) -> i32 {
+        self.moves_sent += 1;
+        self.moves_open += 1;
+        self.leader_epoch
+    }
+
+    /// It has moved, and had this epoch at least before.
+    pub fn moved(&mut self, before: i32) {
+        self.leader_epoch = self.leader_epoch.max(before + 1);
+        self.stayed();
+    }
+
+    /// It was not moved, nor will be.
+    pub fn stayed(&mut self) {
+        self.moves_ended += 1;
+        self.moves_open -= 1;
+    }
+
+    /// Whether it was on its way between two cores at any time since a request was sent.
+    pub fn has_moved(&self, since: Floor) -> bool {
+        self.moves_sent > since.moves_ended
+    }
+
+    /// The epoch that it has at most.
+    pub fn leader_epoch_max(&self) -> i32 {
+        self.leader_epoch + self.moves_open
+    }
+
+    /// A life begins: what was not done in the last will not be.
+    pub fn forget_moves(&mut self) {
+        (self.moves_sent, self.moves_ended, self.moves_open) = (0, 0, 0);
     }
 
     /// A batch lies at `base`: its producer is told so, or it is read there.
@@ -85,7 +130,7 @@ impl Records {
 
     /// The log's ends, as an answer tells them.
     pub fn ends(&mut self, name: &str, floor: Floor, log_start: i64, high_watermark: i64) {
-        let Floor { high_watermark: least, log_start: least_start } = floor;
+        let Floor { high_watermark: least, log_start: least_start, .. } = floor;
         assert!(
             high_watermark >= least,
             "{name}: the high watermark is {high_watermark}, it was {least} before"

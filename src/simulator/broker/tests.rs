@@ -1,7 +1,9 @@
 use super::history::run_history;
+use super::mover::Mover;
 use super::world::Tally;
 use crate::log::planted::{Bug, plant};
 use crate::runtime::sim::{for_each_seed, seeds};
+use crate::shard::planted::{self, MoveBug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories that a plain `cargo test` runs; the simulation lane of .ci/run asks for more.
@@ -80,11 +82,14 @@ fn check_found(bug: Bug) {
     // Of the first 2,500 four find this one, the first of them 1949: not to wait for it, the search begins there.
     let from = if bug == Bug::ReuseFileIdentity { 1900 } else { 0 };
     plant(Some(bug));
-    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run_history(*seed))).is_err();
     let found = (from..from + LOOKS).find(fails);
     plant(None);
     eprintln!("{bug:?} is found by seed {found:?}");
     assert!(found.is_some(), "{bug:?} is not found in {LOOKS} histories");
+}
+
+fn fails(seed: &u64) -> bool {
+    catch_unwind(AssertUnwindSafe(|| run_history(*seed))).is_err()
 }
 
 #[test]
@@ -94,6 +99,17 @@ fn every_planted_bug_is_found() {
         [Bug::AcknowledgeBeforeWrite, Bug::SkipChecksum, Bug::ForgetProducersAfterSnapshot];
     for bug in Bug::OF_BROKERS.into_iter().chain(of_logs) {
         check_found(bug);
+    }
+}
+
+#[test]
+fn every_planted_bug_of_moves_is_found() {
+    for bug in MoveBug::ALL {
+        planted::plant(Some(bug));
+        let found = (0..LOOKS).filter(|seed| Mover::has_moves(*seed)).find(fails);
+        planted::plant(None);
+        eprintln!("{bug:?} is found by seed {found:?}");
+        assert!(found.is_some(), "{bug:?} is not found in {LOOKS} histories");
     }
 }
 

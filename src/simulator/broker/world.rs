@@ -40,6 +40,8 @@ pub struct Tally {
     pub reads: u64,
     pub topics: u64,
     pub deletions: u64,
+    /// Partitions that moved to another core.
+    pub moves: u64,
     pub storage_errors: u64,
     pub out_of_order: u64,
     pub disk_operations: u64,
@@ -63,6 +65,7 @@ impl Tally {
         self.reads += other.reads;
         self.topics += other.topics;
         self.deletions += other.deletions;
+        self.moves += other.moves;
         self.storage_errors += other.storage_errors;
         self.out_of_order += other.out_of_order;
         self.disk_operations += other.disk_operations;
