@@ -28,6 +28,8 @@ const KEPT: &[(u64, &str)] = &[
         40080972,
         "after a clean stop all was read: power loss had left an index longer than its segment",
     ),
+    (70106395, "what power loss left of deleted records was read by every start"),
+    (80886341, "a segment that a start had emptied came back after a clean stop, without fsync"),
     (20246076, "a stop and a round of recovery points both wrote an index"),
 ];
 
