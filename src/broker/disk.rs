@@ -116,7 +116,7 @@ fn has_partitions(directory: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let is_named_so = entry.file_name().as_encoded_bytes().contains(&b'-');
-        if is_named_so && entry.path().is_dir() {
+        if is_named_so && std::fs::metadata(entry.path())?.is_dir() {
             return Ok(true);
         }
     }

@@ -180,6 +180,8 @@ impl Shard {
         }
         // Who waits for records, or works on its files, learns of it.
         partition.retire();
+        // One that a full disk stopped may have begun to be opened anew: it must be through with the files.
+        partition.quiesce().await;
         self.probe.partitions_given_up.add(1);
         self.closing.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
     }

@@ -47,6 +47,8 @@ pub struct Bounds {
     /// The leader epoch of the first record.
     pub log_start_epoch: i32,
     pub log_bytes: u64,
+    /// Nothing keeps it from being written.
+    pub is_sound: bool,
 }
 
 /// What one partition is asked to read.

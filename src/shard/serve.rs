@@ -502,6 +502,7 @@ impl Shard {
             leader_epoch: log.leader_epoch(),
             log_start_epoch: log.epoch_of(log.log_start()),
             log_bytes: log.log_bytes(),
+            is_sound: log.fault().is_none(),
         })
     }
 

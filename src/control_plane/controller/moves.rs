@@ -103,7 +103,11 @@ impl Worker {
         let asked = self.shard.ask(from, ShardRequest::Bounds { keys: vec![key] }).await;
         let ShardReply::Bounds(mut bounds) = asked else { return Err(ControlError::Stopping) };
         match bounds.pop() {
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(bounds)) if bounds.is_sound => Ok(()),
+            Some(Ok(_)) => {
+                let text = "The partition takes no records now: it stays where it is.";
+                Err(ControlError::Storage(text.to_string()))
+            }
             Some(Err(PartitionError::Fault(fault))) => {
                 Err(ControlError::Storage(fault.to_string()))
             }
