@@ -138,7 +138,8 @@ async fn inspect(
     Ok(without)
 }
 
-/// Takes the snapshots of producers that the device has lost from those that are read. A start is not as lenient.
+/// Takes the snapshots of producers that the device has lost from those that are read; their names
+/// still say up to where the log was complete. A start is not as lenient.
 async fn set_lost_aside(partition: &Partition, listing: &mut Listing) {
     while let Some(newest) = listing.snapshots.last().copied() {
         let path = segment::file_path(&partition.directory, newest, segment::PRODUCERS_SUFFIX);
@@ -219,7 +220,6 @@ impl<'a> Inspector<'a> {
         if listing.repairing {
             known = known.max(partition.read_repairing().await?);
         }
-        // The name says up to where the log was complete.
         known = listing.lost_snapshots.iter().fold(known, |known, (offset, _)| known.max(*offset));
         let first = listing.segments.first().map_or(log_start, |(base, _)| *base);
         let is_own = !partition.state.borrow().gaps_allowed();
@@ -258,14 +258,13 @@ impl<'a> Inspector<'a> {
             known,
             is_interrupted: listing.repairing,
         };
-        let open = Vec::new();
         Ok(Inspector {
             partition,
             listing,
             names,
             scan,
             result,
-            open,
+            open: Vec::new(),
             unsealed,
             contradiction,
             progress,
