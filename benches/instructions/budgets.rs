@@ -1,6 +1,8 @@
 //! The most instructions that each step may take: the one place where the numbers stand.
 //!
-//! Each is what was measured (`Instructions` of a run, divided by the operations that the benchmark makes) and a
+//! **Not measured yet**: 1,000,000,000 guards nothing, and until it is replaced `.ci/run bench` only counts.
+//!
+//! Each is to be what was measured (`Instructions` of a run, divided by the operations that the benchmark makes) and a
 //! few per cent more, for another compiler or C library. Whoever makes a step cheaper lowers its budget in the
 //! same commit; whoever needs a higher one says in the commit what it buys.
 

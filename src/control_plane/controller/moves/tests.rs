@@ -1,6 +1,6 @@
 //! Partitions that move between the cores of a host while they are written and read, on the simulation.
 
-use crate::config::Config;
+use crate::config::{Config, DamagedPartitions};
 use crate::control_plane::groups::route::OFFSETS_TOPIC;
 use crate::control_plane::harness::{self, Host};
 use crate::control_plane::metadata_log::FILE_NAME;
@@ -205,6 +205,38 @@ fn what_cannot_move_is_refused_and_stays() {
         let refused = move_to(&host, key, 1).await;
         assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
         assert_eq!(owners(&host, key), [ShardId(0)]);
+    });
+}
+
+#[test]
+fn a_damaged_partition_that_serves_readers_stays_where_its_recovery_point_is() {
+    const SEGMENT: &str = "/data/t-0/00000000000000000000.log";
+    let simulation = Simulation::new(1);
+    let id = simulation.run(async {
+        let host = harness::start(2).await;
+        let id = create(&host, "t", &[0]).await;
+        for number in 0..3 {
+            store(&host, 0, PartitionKey { topic_id: id, index: 0 }, number).await;
+        }
+        id
+    });
+    simulation.kill();
+    simulation.run(async {
+        // The second batch says to be at offset 0, where the first is: no crash leaves that.
+        let mut log = disk().read_file(SEGMENT).unwrap();
+        let length: [u8; 4] = log[8..12].try_into().unwrap();
+        let second = 12 + u32::from_be_bytes(length) as usize;
+        log[second..second + 8].fill(0);
+        disk().put_file(SEGMENT, &log).unwrap();
+        let config =
+            Config { damaged_partitions: DamagedPartitions::ServeReadable, ..Config::default() };
+        let host = harness::try_start(2, config).await.unwrap();
+        let key = PartitionKey { topic_id: id, index: 0 };
+        assert_eq!(end_of(&host, key).await, Offset(1), "it is read up to the damage");
+        let refused = move_to(&host, key, 1).await;
+        assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+        assert_eq!(owners(&host, key), [ShardId(0)]);
+        assert_eq!(end_of(&host, key).await, Offset(1));
     });
 }
 
