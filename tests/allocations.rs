@@ -46,10 +46,10 @@ struct Budget {
 /// A fetch: its future (`src/router.rs`); a session, also where the client wants none, and a copy of what it names
 /// (`src/data_plane/fetch_session.rs`, `src/data_plane/fetch.rs`); lists of places, specifications and results of
 /// each turn of reading (`src/data_plane/fetch_read.rs`, `src/shard/serve.rs`); the response, as above.
-const PRODUCE_ONE: Budget = Budget { starting: 100_000, answering: 100_000, beside: 1_000_000 };
-const PRODUCE_MANY: Budget = Budget { starting: 100_000, answering: 100_000, beside: 10_000_000 };
-const FETCH_ONE: Budget = Budget { starting: 100_000, answering: 100_000, beside: 0 };
-const FETCH_IN_SESSION: Budget = Budget { starting: 100_000, answering: 1_000_000, beside: 0 };
+const PRODUCE_ONE: Budget = Budget { starting: 5_100, answering: 5_100, beside: 22_500 };
+const PRODUCE_MANY: Budget = Budget { starting: 5_100, answering: 10_100, beside: 360_000 };
+const FETCH_ONE: Budget = Budget { starting: 3_050, answering: 23_100, beside: 0 };
+const FETCH_IN_SESSION: Budget = Budget { starting: 1_050, answering: 25_100, beside: 0 };
 
 /// Counts what the current thread allocates, so that tests may run side by side.
 struct Counting;
