@@ -116,8 +116,13 @@ fn has_partitions(directory: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let is_named_so = entry.file_name().as_encoded_bytes().contains(&b'-');
-        if is_named_so && std::fs::metadata(entry.path())?.is_dir() {
-            return Ok(true);
+        if !is_named_so {
+            continue;
+        }
+        match std::fs::metadata(entry.path()) {
+            Ok(found) if !found.is_dir() => {}
+            // What cannot be looked at may be one.
+            _ => return Ok(true),
         }
     }
     Ok(false)

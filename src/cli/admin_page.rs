@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// For a connection, and for each part of an answer.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A longer answer is no page of a broker, and refused.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Gets a page that is JSON.
 pub fn fetch(at: &HostPort, path: &str) -> Result<Value, Failure> {
@@ -36,7 +38,10 @@ fn ask(mut stream: TcpStream, at: &HostPort, path: &str) -> io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let bytes = stream.take(ANSWER_BYTES_MAX + 1).read_to_string(&mut answer)?;
+    if bytes as u64 > ANSWER_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any page"));
+    }
     Ok(answer)
 }
 

@@ -82,7 +82,12 @@ impl DiskCheck {
             Failure::failed(format!("cannot write {}: {error}", file.display()))
         })?;
         let shown = file.display();
-        output::note(&format!("written to {shown}: the next start of corelog serve takes it up"));
+        output::note(&match self.model {
+            None => format!("written to {shown}: the next start of corelog serve takes it up"),
+            Some(_) => {
+                format!("written to {shown}: corelog serve --disk-model {shown} takes it up")
+            }
+        });
         Ok(())
     }
 
