@@ -10,7 +10,7 @@
 use crate::runtime::{self, Instant};
 use crate::shard::Shard;
 use crate::shard::control::{ControlReply, ControlRequest};
-use crate::shard::load::LoadReading;
+use crate::shard::load::{LoadReading, WINDOW};
 use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::ShardId;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How often cores are looked at: two windows of what they measure.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(2 * WINDOW.as_secs());
 /// Looks in a row that say the same before anything moves.
 const LOOKS: u32 = 3;
 /// A core that is less busy is left alone, however idle the others are: its clients hardly wait.

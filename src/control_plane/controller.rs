@@ -376,9 +376,9 @@ impl Worker {
             ControlRequest::SetLogStart { topic_id, index, offset } => {
                 ControlReply::SetLogStart(self.set_log_start(*topic_id, *index, *offset, change))
             }
-            ControlRequest::MovePartition { .. } => unreachable!("nothing else is decided with it"),
-            // Heard before.
-            ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
+            ControlRequest::MovePartition { .. } | ControlRequest::TellOffline { .. } => {
+                unreachable!("neither is decided with others")
+            }
             ControlRequest::Stop => ControlReply::Stopping,
         }
     }

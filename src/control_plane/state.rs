@@ -8,7 +8,7 @@ use super::topic_name;
 use crate::config::Config;
 use crate::shard::image::{BrokerOverrides, BrokerScope, MetadataImage, PartitionPlace, Topic};
 use crate::shard::quota_table::QuotaTable;
-use crate::types::{ShardId, TopicId};
+use crate::types::TopicId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -273,12 +273,6 @@ impl State {
             Ok(())
         })
     }
-
-    /// How often each shard is named, for tests and logs.
-    pub fn partitions_of(&self, shard: ShardId) -> usize {
-        let places = self.topics.values().flat_map(|topic| &topic.partitions);
-        places.filter(|place| place.shard == shard).count()
-    }
 }
 
 #[cfg(test)]
@@ -286,6 +280,7 @@ mod tests {
     use super::*;
     use crate::shard::quota_table::{QuotaEntity, QuotaKind, QuotaName, QuotaValues};
     use crate::types::Offset;
+    use crate::types::ShardId;
 
     fn place(shard: u16) -> PartitionPlace {
         PartitionPlace { shard: ShardId(shard), leader_epoch: 0, log_start: Offset::ZERO }

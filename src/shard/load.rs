@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a window is. The last one is half of what is told, the one before it a quarter, and so on.
-const WINDOW: Duration = Duration::from_secs(5);
+pub const WINDOW: Duration = Duration::from_secs(5);
 
 /// What a request for a partition costs beside its bytes, in bytes: of one of 4 KiB a core was busy for 30 us, of one
 /// of 128 KiB for 140 us (docs/decisions/0004-per-core-endpoints-by-default.md).
