@@ -114,6 +114,15 @@ impl<'a> BrokerSettings<'a> {
         set.or_else(|| broker_key(name)?.value(self.config))
     }
 
+    /// Who chose what the broker's key of this name gives topics and groups, or that nobody did.
+    pub fn default_source(self, name: Option<&str>, default: fn(&Config) -> String) -> Source {
+        if let Some((_, source)) = name.and_then(|name| self.dynamic(name)) {
+            return source;
+        }
+        let is_chosen = default(self.config) != default(&Config::default());
+        if is_chosen { Source::StaticBroker } else { Source::Default }
+    }
+
     /// All that gives a key its value, with the key that does, the one that holds first (KIP-226).
     pub fn given<'n>(self, name: &'n str) -> Vec<(&'n str, String, Source)> {
         let (names, default) = (synonyms_of(name), Config::default());
