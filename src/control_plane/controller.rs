@@ -7,7 +7,7 @@
 //!
 //! - `queue`: what is asked, and where answers are awaited
 //! - `moves`: partitions that change cores while they are served
-//! - `offline`: what the image says beside the facts
+//! - `offline`: partitions that cannot be read, which the image says beside the facts
 
 mod moves;
 mod offline;
@@ -33,11 +33,12 @@ use crate::shard::control::{
     ConfigsChange, ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard,
     NewTopic, PRODUCER_ID_BLOCK,
 };
-use crate::shard::image::{BrokerScope, PartitionPlace};
+use crate::shard::image::{BrokerScope, MetadataImage, PartitionPlace};
 use crate::shard::placement;
 use crate::shard::quota_table::{QuotaEntity, QuotaKind};
-use crate::shard::request::PartitionKey;
+use crate::shard::request::{PartitionKey, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
+use futures_util::future::join_all;
 use queue::{Pending, Queue, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -327,6 +328,24 @@ impl Worker {
         self.state.settle(&self.config);
         let image = self.state.image(self.version + 1);
         self.show(image).await;
+    }
+
+    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up. What has moved is
+    /// handed over first; when a shard that stops keeps it, nothing is shown: this life is about to end.
+    async fn show(&mut self, mut image: Arc<MetadataImage>) {
+        self.version += 1;
+        let shown = Arc::make_mut(&mut image);
+        shown.version = self.version;
+        shown.withheld = self.withheld.clone();
+        shown.offline = Arc::new(self.offline.values().flatten().copied().collect());
+        if !self.hand_over(&image).await {
+            return;
+        }
+        let asked = self
+            .shard
+            .all_shards()
+            .map(|shard| self.shard.ask(shard, ShardRequest::Install { image: image.clone() }));
+        join_all(asked).await;
     }
 
     // ------------------------------------------------------------ decisions
