@@ -662,7 +662,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
         ControlRequest::MovePartition { .. } => ControlReply::MovePartition(Err(error)),
-        ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
+        ControlRequest::TellOffline { .. } => unreachable!("it was heard before"),
         ControlRequest::Stop => ControlReply::Stopping,
     }
 }
