@@ -338,7 +338,7 @@ impl Worker {
         shown.version = self.version;
         shown.withheld = self.withheld.clone();
         shown.offline = Arc::new(self.offline.values().flatten().copied().collect());
-        if !self.hand_over(&image).await {
+        if !self.hand_over(&mut image).await {
             return;
         }
         let asked = self

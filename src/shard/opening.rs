@@ -211,10 +211,8 @@ impl Shard {
         };
         let topic = unopened.topic.borrow().clone();
         let place = *topic.partition(key.index).expect("the image names it");
-        let partition = match unopened.withheld.clone() {
-            Some(fault) => self.offline_partition(&topic, key.index, &place, fault),
-            None => self.open_partition(&topic, key.index, &place).await,
-        };
+        let withheld = unopened.withheld.as_ref();
+        let partition = self.open_partition(&topic, key.index, &place, withheld).await;
         let scanned = self.opening.scanned_bytes() + partition.recovery().scanned_bytes;
         self.opening.scanned_bytes.set(scanned);
         // It may have been changed in the meantime.

@@ -241,6 +241,38 @@ fn a_damaged_partition_that_serves_readers_stays_where_its_recovery_point_is() {
 }
 
 #[test]
+fn a_partition_that_fails_while_it_is_closed_is_served_by_nobody_before_the_next_start() {
+    let simulation = Simulation::new(1);
+    let key = simulation.run(async {
+        let host = harness::start(2).await;
+        let id = create(&host, "t", &[0]).await;
+        let key = PartitionKey { topic_id: id, index: 0 };
+        assert_eq!(store(&host, 0, key, 0).await, Offset(0));
+        // What a close leaves beside the records.
+        disk().fail_next(DiskOperation::Write, ".producers");
+        let refused = move_to(&host, key, 1).await;
+        let Err(ControlError::Storage(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("/data/t-0/"), "{why}");
+        assert_eq!(place(&host, 0, key).shard, ShardId(1), "so it was recorded");
+        assert_eq!(owners(&host, key), [ShardId(1)]);
+        let fault = host.shards[1].partition(key).unwrap().read_fault();
+        assert_eq!(fault.map(|fault| fault.to_string()), Some(why));
+        assert!(produced(append(&host, 0, key, 1)).await.is_err());
+        // Nor does it go back.
+        let refused = move_to(&host, key, 0).await;
+        assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+        key
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        assert_eq!(owners(&host, key), [ShardId(1)]);
+        assert_eq!(end_of(&host, key).await, Offset(1));
+        assert_eq!(store(&host, 0, key, 1).await, Offset(1));
+    });
+}
+
+#[test]
 fn a_move_that_cannot_be_recorded_changes_nothing() {
     let simulation = Simulation::new(1);
     let id = simulation.run(async {
