@@ -325,7 +325,10 @@ impl Worker {
 
     /// Shows the state to all shards; when it returns, all have taken it up.
     async fn install(&mut self) {
-        self.state.settle(&self.config);
+        // Others run while thousands of topics are told of other defaults.
+        while self.state.settle_some(&self.config) {
+            runtime::yield_if_needed().await;
+        }
         let image = self.state.image(self.version + 1);
         self.show(image).await;
     }

@@ -73,6 +73,7 @@ impl Shard {
             let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
             if !unchanged {
                 self.install_topic(&image, topic).await;
+                runtime::yield_if_needed().await;
             }
         }
         self.show(image);
