@@ -53,9 +53,7 @@ fn outcome(
     topic: &str,
     index: i32,
 ) -> (ErrorCode, &'static str) {
-    let Some(kind) = kind else {
-        return (ErrorCode::InvalidRequest, "Unknown election type.");
-    };
+    let Some(kind) = kind else { return (ErrorCode::InvalidRequest, "Unknown election type.") };
     match locate(image, topic, index) {
         Ok(found) if image.is_offline(found.key) => {
             let error_code = match kind {
