@@ -1,66 +1,23 @@
 """The table of perf/deletion: reports of a steady load, and when the deletion in the middle of each began and ended."""
 
-import base64
 import collections
 import datetime
 import json
 import math
 import pathlib
 import statistics
-import struct
 import sys
-import zlib
+
+from histogram import Histogram
 
 out, warm_up = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 # A report says to the second when it began, and the load begins a moment later.
 UNSURE = 1.0
-HEADER_BYTES = 40
 
 
-def decode(text):
-    """Counts by the latency that they do not exceed, in ms: HdrHistogram's V2 encoding, deflated."""
-    packed = zlib.decompress(base64.b64decode(text)[8:])
-    digits, lowest = struct.unpack(">iq", packed[12:24])
-    assert lowest == 1, "latencies begin at a nanosecond"
-    half_bits = math.ceil(math.log2(2 * 10**digits)) - 1
-    half = 1 << half_bits
-
-    def latency(index):
-        bucket, place = (index >> half_bits) - 1, (index & (half - 1)) + half
-        if bucket < 0:
-            bucket, place = 0, place - half
-        return ((place << bucket) + (1 << bucket) - 1) / 1e6
-
-    counts, index, at = collections.Counter(), 0, HEADER_BYTES
-    while at < len(packed):
-        value = shift = 0
-        while True:
-            byte, at = packed[at], at + 1
-            if shift == 56:
-                # The ninth byte is the last, and all of it counts.
-                value |= byte << shift
-                break
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        number = (value >> 1) ^ -(value & 1)
-        if number < 0:
-            index -= number
-        else:
-            if number:
-                counts[latency(index)] += number
-            index += 1
-    return counts
-
-
-def quantile(counts, share):
-    left = max(1, math.ceil(share * sum(counts.values())))
-    for latency in sorted(counts):
-        left -= counts[latency]
-        if left <= 0:
-            return latency
-    return math.nan
+def milliseconds(counts, share):
+    value = Histogram(sorted(counts.items())).quantile(share)
+    return math.nan if value is None else value / 1e6
 
 
 SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
@@ -83,9 +40,9 @@ for path in sorted(out.glob("steady-*.json"), key=lambda path: int(path.stem.spl
             part = "during"
         else:
             continue
-        parts[part].update(decode(interval["acknowledge"]))
+        parts[part].update(dict(Histogram.decode(interval["acknowledge"]).counts))
         seconds[part] += interval["seconds"]
-    figures = {part: [quantile(counts, share) for share in SHARES.values()] for part, counts in parts.items()}
+    figures = {part: [milliseconds(counts, share) for share in SHARES.values()] for part, counts in parts.items()}
     ratio = [during / before for before, during in zip(figures["before"], figures["during"])]
     for part, values in figures.items():
         times = f"{answered - began:.2f} | {gone - began:.1f}" if part == "during" else " | "

@@ -17,9 +17,7 @@ use corelog::wire::api::{
 };
 use corelog::wire::batch::assign_offsets;
 use corelog::wire::compression::Codec;
-use corelog::wire::{
-    ApiKey, Decoder, Encoder, ErrorCode, Records, RequestHeader, WireError, encode_response,
-};
+use corelog::wire::{ApiKey, Decoder, ErrorCode, Records, RequestHeader, WireError, encode_response};
 use std::io::{self, IoSlice, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -235,7 +233,7 @@ impl Stock {
             true => Duration::from_millis(request.max_wait_ms.max(0) as u64),
             false => Duration::ZERO,
         };
-        Answer { pieces: pieces(encoder, records), wait }
+        Answer { pieces: encoder.into_pieces(records), wait }
     }
 
     /// Whole batches from the one that holds the offset on, as far as they fit; an answer's first is taken
@@ -273,22 +271,6 @@ impl Stock {
             },
         }
     }
-}
-
-/// The frame's pieces in the order of the wire, with the records in their places.
-fn pieces(encoder: Encoder, records: Vec<Bytes>) -> Vec<Bytes> {
-    assert_eq!(encoder.cuts.len(), records.len(), "records for each cut");
-    let mut rest = encoder.out.freeze();
-    let mut pieces = Vec::with_capacity(2 * records.len() + 1);
-    let mut at = 0;
-    for (cut, bytes) in encoder.cuts.iter().zip(records) {
-        pieces.push(rest.split_to(cut.at - at));
-        pieces.push(bytes);
-        at = cut.at;
-    }
-    pieces.push(rest);
-    pieces.retain(|piece| !piece.is_empty());
-    pieces
 }
 
 #[cfg(test)]

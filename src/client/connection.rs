@@ -245,7 +245,7 @@ impl Connection {
             let bytes = encoder.length();
             return Err(ClientError::Invalid(format!("a {} request of {bytes} bytes", R::KEY)));
         }
-        self.shared.outgoing.borrow_mut().extend(slices(encoder, records));
+        self.shared.outgoing.borrow_mut().extend(encoder.into_pieces(records));
         self.shared.wake_mover();
         Ok(correlation_id)
     }
@@ -272,23 +272,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.close(self.disconnected("it was closed"));
     }
-}
-
-/// The frame's pieces in the order of the wire, with the external records in their places.
-fn slices(encoder: Encoder, records: Vec<Bytes>) -> Vec<Bytes> {
-    assert_eq!(encoder.cuts.len(), records.len(), "a slice of records for each cut");
-    let mut rest = encoder.out.freeze();
-    let mut slices = Vec::with_capacity(2 * records.len() + 1);
-    let mut at = 0;
-    for (cut, bytes) in encoder.cuts.iter().zip(records) {
-        assert_eq!(cut.length, bytes.len(), "records as long as the request says");
-        slices.push(rest.split_to(cut.at - at));
-        slices.push(bytes);
-        at = cut.at;
-    }
-    slices.push(rest);
-    slices.retain(|slice| !slice.is_empty());
-    slices
 }
 
 impl Shared {

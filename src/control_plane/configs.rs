@@ -136,11 +136,7 @@ impl TopicKey {
 
     /// Who chose the broker's value, or that nobody did.
     pub fn default_source(&self, broker: BrokerSettings<'_>) -> Source {
-        if let Some((_, source)) = self.broker_name.and_then(|name| broker.dynamic(name)) {
-            return source;
-        }
-        let is_chosen = (self.default)(broker.config) != (self.default)(&Config::default());
-        if is_chosen { Source::StaticBroker } else { Source::Default }
+        broker.default_source(self.broker_name, self.default)
     }
 }
 

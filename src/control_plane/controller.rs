@@ -7,7 +7,7 @@
 //!
 //! - `queue`: what is asked, and where answers are awaited
 //! - `moves`: partitions that change cores while they are served
-//! - `offline`: what the image says beside the facts
+//! - `offline`: partitions that cannot be read, which the image says beside the facts
 
 mod moves;
 mod offline;
@@ -33,11 +33,12 @@ use crate::shard::control::{
     ConfigsChange, ControlError, ControlReply, ControlRequest, Controller as ControllerOfShard,
     NewTopic, PRODUCER_ID_BLOCK,
 };
-use crate::shard::image::{BrokerScope, PartitionPlace};
+use crate::shard::image::{BrokerScope, MetadataImage, PartitionPlace};
 use crate::shard::placement;
 use crate::shard::quota_table::{QuotaEntity, QuotaKind};
-use crate::shard::request::PartitionKey;
+use crate::shard::request::{PartitionKey, ShardRequest};
 use crate::types::{Offset, ShardId, TopicId};
+use futures_util::future::join_all;
 use queue::{Pending, Queue, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -324,9 +325,30 @@ impl Worker {
 
     /// Shows the state to all shards; when it returns, all have taken it up.
     async fn install(&mut self) {
-        self.state.settle(&self.config);
+        // Others run while thousands of topics are told of other defaults.
+        while self.state.settle_some(&self.config) {
+            runtime::yield_if_needed().await;
+        }
         let image = self.state.image(self.version + 1);
         self.show(image).await;
+    }
+
+    /// Shows facts to all shards, with what is offline; when it returns, all have taken them up. What has moved is
+    /// handed over first; when a shard that stops keeps it, nothing is shown: this life is about to end.
+    async fn show(&mut self, mut image: Arc<MetadataImage>) {
+        self.version += 1;
+        let shown = Arc::make_mut(&mut image);
+        shown.version = self.version;
+        shown.withheld = self.withheld.clone();
+        shown.offline = Arc::new(self.offline.values().flatten().copied().collect());
+        if !self.hand_over(&mut image).await {
+            return;
+        }
+        let asked = self
+            .shard
+            .all_shards()
+            .map(|shard| self.shard.ask(shard, ShardRequest::Install { image: image.clone() }));
+        join_all(asked).await;
     }
 
     // ------------------------------------------------------------ decisions
@@ -643,7 +665,7 @@ fn refusal(request: &ControlRequest, error: &MetadataLogError) -> ControlReply {
         ControlRequest::AllocateProducerIds => ControlReply::AllocateProducerIds(Err(error)),
         ControlRequest::SetLogStart { .. } => ControlReply::SetLogStart(Err(error)),
         ControlRequest::MovePartition { .. } => ControlReply::MovePartition(Err(error)),
-        ControlRequest::TellOffline { .. } => ControlReply::TellOffline,
+        ControlRequest::TellOffline { .. } => unreachable!("it was heard before"),
         ControlRequest::Stop => ControlReply::Stopping,
     }
 }

@@ -80,10 +80,16 @@ fn source_of(scope: BrokerScope) -> Source {
     }
 }
 
+/// What was set and holds, and for whom it was set: this host goes before all brokers.
+fn held<'a>(overrides: &'a BrokerOverrides, name: &str) -> Option<(&'a str, BrokerScope)> {
+    let of = |scope| Some((set_for(overrides, scope, name)?, scope));
+    of(BrokerScope::Host).or_else(|| of(BrokerScope::All))
+}
+
 /// The number that was set for brokers; `None` when none was.
 pub fn number_of(overrides: &BrokerOverrides, name: &str) -> Option<i64> {
-    let of = |scope| set_for(overrides, scope, name);
-    of(BrokerScope::Host).or_else(|| of(BrokerScope::All))?.parse().ok()
+    let (value, _) = held(overrides, name)?;
+    value.parse().ok()
 }
 
 /// A broker's settings: as it was configured, and what was set over it.
@@ -104,14 +110,23 @@ impl<'a> BrokerSettings<'a> {
 
     /// What was set while brokers run, and for whom.
     pub fn dynamic(self, name: &str) -> Option<(&'a str, Source)> {
-        let of = |scope| Some((set_for(self.overrides, scope, name)?, source_of(scope)));
-        of(BrokerScope::Host).or_else(|| of(BrokerScope::All))
+        let (value, scope) = held(self.overrides, name)?;
+        Some((value, source_of(scope)))
     }
 
     /// What holds.
     pub fn value(self, name: &str) -> Option<String> {
         let set = self.dynamic(name).map(|(value, _)| value.to_string());
         set.or_else(|| broker_key(name)?.value(self.config))
+    }
+
+    /// Who chose what the broker's key of this name gives topics and groups, or that nobody did.
+    pub fn default_source(self, name: Option<&str>, default: fn(&Config) -> String) -> Source {
+        if let Some((_, source)) = name.and_then(|name| self.dynamic(name)) {
+            return source;
+        }
+        let is_chosen = default(self.config) != default(&Config::default());
+        if is_chosen { Source::StaticBroker } else { Source::Default }
     }
 
     /// All that gives a key its value, with the key that does, the one that holds first (KIP-226).

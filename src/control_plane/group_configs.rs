@@ -45,17 +45,27 @@ impl GroupKey {
 
     /// Who chose the broker's value, or that nobody did.
     pub fn default_source(&self, broker: BrokerSettings<'_>) -> Source {
-        if let Some((_, source)) = self.broker_name.and_then(|name| broker.dynamic(name)) {
-            return source;
-        }
-        let is_chosen = (self.default)(broker.config) != (self.default)(&Config::default());
-        if is_chosen { Source::StaticBroker } else { Source::Default }
+        broker.default_source(self.broker_name, self.default)
     }
 
     /// The broker's key of a bound. (Kafka leaves out a word in one of them.)
     fn bound_name(&self, which: &str) -> String {
         let (kind, rest) = self.name.split_once('.').expect("a name has parts");
         format!("group.{kind}.{which}.{}", rest.trim_start_matches("num."))
+    }
+
+    /// A value against what the broker allows; `name` is the group's or the broker's, as it was set.
+    fn check_within(&self, bounds: (i64, i64), name: &str, value: i64) -> Result<(), String> {
+        let (least, most) = bounds;
+        if value < least {
+            let bound = self.bound_name("min");
+            return Err(format!("{name} must be greater than or equal to {bound}"));
+        }
+        if value > most {
+            let bound = self.bound_name("max");
+            return Err(format!("{name} must be less than or equal to {bound}"));
+        }
+        Ok(())
     }
 }
 
@@ -205,16 +215,8 @@ pub fn check_broker_defaults(broker: BrokerSettings<'_>) -> Result<(), String> {
     for key in GROUP_KEYS {
         let Some(name) = key.broker_name else { continue };
         let set = dynamic_configs::number_of(broker.overrides, name);
-        let (Some(value), Some((least, most))) = (set, (key.bounds)(broker.config)) else {
-            continue;
-        };
-        if value < least {
-            let bound = key.bound_name("min");
-            return Err(format!("{name} must be greater than or equal to {bound}"));
-        }
-        if value > most {
-            let bound = key.bound_name("max");
-            return Err(format!("{name} must be less than or equal to {bound}"));
+        if let (Some(value), Some(bounds)) = (set, (key.bounds)(broker.config)) {
+            key.check_within(bounds, name, value)?;
         }
     }
     Ok(())
@@ -229,15 +231,8 @@ fn check_bounds(overrides: &Overrides, broker: BrokerSettings<'_>) -> Result<(),
     };
     for name in overrides.keys() {
         let key = group_key(name)?;
-        let Some((least, most)) = (key.bounds)(broker.config) else { continue };
-        let value = number(name)?;
-        if value < least {
-            let bound = key.bound_name("min");
-            return Err(format!("{name} must be greater than or equal to {bound}"));
-        }
-        if value > most {
-            let bound = key.bound_name("max");
-            return Err(format!("{name} must be less than or equal to {bound}"));
+        if let Some(bounds) = (key.bounds)(broker.config) {
+            key.check_within(bounds, name, number(name)?)?;
         }
     }
     for (longer, than) in LONGER_THAN {

@@ -10,7 +10,11 @@ use crate::shard::image::{BrokerOverrides, BrokerScope, MetadataImage, Partition
 use crate::shard::quota_table::QuotaTable;
 use crate::types::TopicId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
+
+/// Topics that are settled at once: about half a millisecond's work.
+const SETTLED_AT_ONCE: usize = 32;
 
 /// All that is recorded.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +29,8 @@ pub struct State {
     quotas: Arc<QuotaTable>,
     group_overrides: Arc<BTreeMap<String, Overrides>>,
     broker_overrides: Arc<BrokerOverrides>,
-    /// They were changed, and topics do not know yet what holds for those that set nothing.
-    defaults_changed: bool,
+    /// They were changed, and topics from this name on do not know yet what holds for those that set nothing.
+    unsettled: Option<Arc<str>>,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     names: HashMap<TopicId, Arc<str>>,
     /// Names with '.' or '_', by what they look like in Kafka's metrics.
@@ -72,21 +76,28 @@ impl State {
     /// Has topics know what holds for those that set nothing, if that was changed: to be called before somebody is
     /// shown them.
     pub fn settle(&mut self, config: &Config) {
-        if !std::mem::take(&mut self.defaults_changed) {
-            return;
-        }
+        while self.settle_some(config) {}
+    }
+
+    /// The same for some of them. True when others are left.
+    pub fn settle_some(&mut self, config: &Config) -> bool {
+        let Some(first) = self.unsettled.take() else { return false };
         let broker = BrokerSettings { config, overrides: &self.broker_overrides };
-        for topic in self.topics.values_mut() {
+        let left = (Bound::Included(&*first), Bound::Unbounded);
+        let mut topics = self.topics.range_mut::<str, _>(left);
+        for (_, topic) in topics.by_ref().take(SETTLED_AT_ONCE) {
             let log_config = configs::log_config(&topic.overrides, broker);
             // Those that nothing changes for are the same to the shards.
             if log_config != *topic.log_config {
                 Arc::make_mut(topic).log_config = Arc::new(log_config);
             }
         }
+        self.unsettled = topics.next().map(|(name, _)| name.clone());
+        self.unsettled.is_some()
     }
 
     pub fn image(&self, version: u64) -> Arc<MetadataImage> {
-        assert!(!self.defaults_changed, "settled before it is shown");
+        assert!(self.unsettled.is_none(), "settled before it is shown");
         let topics = self.topics.values().cloned();
         let mut image = MetadataImage::new(version, self.cluster_id.clone(), topics);
         image.quotas = self.quotas.clone();
@@ -203,7 +214,7 @@ impl State {
                     Some(id) => return Err(format!("node {id} is not this one")),
                 };
                 Arc::make_mut(&mut self.broker_overrides).of_mut(scope).clone_from(overrides);
-                self.defaults_changed = true;
+                self.unsettled = Some("".into());
             }
             Record::Ids(next) => self.next_producer_id = self.next_producer_id.max(*next),
         }
@@ -386,6 +397,26 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&own, state.topic("own").unwrap()), "nothing changes for it");
         assert!(state.apply(&brokers(Some(4), None), &Config::default()).is_err());
+    }
+
+    #[test]
+    fn topics_are_settled_some_at_a_time_until_all_are() {
+        let count = 3 * SETTLED_AT_ONCE as u8 + 1;
+        let mut state = State::default();
+        for number in 0..count {
+            state.apply(&created(number, &format!("t{number}")), &Config::default()).unwrap();
+        }
+        state.apply(&brokers(None, Some("77")), &Config::default()).unwrap();
+        let settled = |state: &State| {
+            state.topics().filter(|topic| topic.log_config.retention_ms == 77).count()
+        };
+        for turn in 1..4 {
+            assert!(state.settle_some(&Config::default()), "turn {turn}");
+            assert_eq!(settled(&state), turn * SETTLED_AT_ONCE);
+        }
+        assert!(!state.settle_some(&Config::default()));
+        assert_eq!(settled(&state), usize::from(count));
+        assert!(!state.settle_some(&Config::default()), "nothing was changed since");
     }
 
     #[test]

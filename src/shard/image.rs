@@ -104,7 +104,8 @@ pub struct MetadataImage {
     pub connections_max: Option<usize>,
     /// What was set for consumer groups, under Kafka's names; all else is a default.
     pub group_overrides: Arc<BTreeMap<String, BTreeMap<String, String>>>,
-    /// Partitions that a start leaves closed, with what is wrong with their folders.
+    /// Partitions that this life leaves closed, with what is wrong with them: as the start found their folders, or as
+    /// their cores left them that gave them up.
     pub withheld: Arc<BTreeMap<PartitionKey, LogFault>>,
     /// Partitions that cannot be read now, as their shards tell (`offline`). Of this life only.
     pub offline: Arc<BTreeSet<PartitionKey>>,

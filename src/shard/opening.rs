@@ -1,6 +1,7 @@
 //! Partitions that a start has not opened yet. The shard serves from its first moment: whoever asks for such a
 //! partition has it opened at once and waits for that one only, the others follow in the background, those first
-//! whose newest segments were written last. Cold; nothing of it is left once all are open.
+//! whose newest segments were written last, of all that were looked at by then. Cold; nothing of it is left once all
+//! are open.
 
 use super::Shard;
 use super::image::{MetadataImage, Topic};
@@ -12,9 +13,10 @@ use crate::log::{LogFault, PartitionId};
 use crate::runtime::{self, Instant, Wakers};
 use crate::types::Timestamp;
 use bytes::Bytes;
+use futures_util::future::{join, join_all};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,9 +25,9 @@ use std::task::{Context, Poll};
 
 /// Partitions opened at once in the background: enough to keep a device busy while each waits for it.
 const OPENERS: usize = 16;
-/// Folders looked into at once for when they were written: it takes about half a millisecond of the thread beside the
-/// shard's, which opens partitions that somebody waits for as well.
-const LOOKS: usize = 64;
+/// Folders looked into at once for when they were written. The thread beside the shard's does it, which opens partitions
+/// that somebody waits for as well: where nothing is in memory, it waits for the device for each of them.
+const LOOKS: usize = 16;
 /// How the names of segments end.
 const SEGMENT_END: &str = ".log";
 /// How often the log says how far it is.
@@ -70,8 +72,11 @@ pub struct Opening {
     left: RefCell<HashMap<PartitionKey, Rc<Unopened>>>,
     /// Some are left: what the hot path asks.
     is_active: Cell<bool>,
-    /// For the background, in their order. Others may have opened them by the time it comes to them.
+    /// For the background, as records say when they were written. Others may have opened them by the time it comes to
+    /// them.
     queue: RefCell<VecDeque<PartitionKey>>,
+    /// Those of them that were looked at, with when they were written and their places in the queue.
+    looked_at: RefCell<BinaryHeap<(Timestamp, Reverse<usize>, PartitionKey)>>,
     all_opened: Wakers,
     scanned_bytes: Cell<u64>,
     told: Cell<Option<Instant>>,
@@ -138,14 +143,24 @@ impl Shard {
 
     async fn open_all(self: Rc<Self>) {
         let (started, count) = (runtime::now(), self.opening.len());
-        self.order_by_use().await;
+        let keys: Vec<(usize, PartitionKey)> =
+            self.opening.queue.borrow().iter().copied().enumerate().collect();
+        let (first, others) = keys.split_at(LOOKS.min(keys.len()));
+        // Nothing is opened before some of them are known; the others are looked at meanwhile.
+        self.look_at(first).await;
+        let looking = async {
+            for some in others.chunks(LOOKS) {
+                self.look_at(some).await;
+            }
+        };
         let openers = (0..OPENERS.min(count)).map(|_| async {
             while let Some(key) = self.next_unopened() {
                 self.open_now(key).await;
                 self.tell_progress(count);
             }
         });
-        futures_util::future::join_all(openers).await;
+        join(looking, join_all(openers)).await;
+        drop(self.opening.looked_at.take());
         self.opened_all().await;
         let milliseconds = runtime::now().since(started).as_millis();
         tracing::info!(shard = %self.id, partitions = count, milliseconds,
@@ -157,23 +172,19 @@ impl Shard {
         }
     }
 
-    /// Puts those that are left in the order of their last use, the latest first, as the file system knows it. What
-    /// records say of their time is the clients' to choose; it decides where nothing else does.
-    async fn order_by_use(&self) {
-        let keys: Vec<PartitionKey> = self.opening.queue.borrow().iter().copied().collect();
-        let mut used: HashMap<PartitionKey, Timestamp> = HashMap::with_capacity(keys.len());
-        for some in keys.chunks(LOOKS) {
-            if self.is_stopping() {
-                return;
-            }
-            // Those that somebody has asked for are being opened.
-            let left = some.iter().filter_map(|key| Some((*key, self.folder_of(*key)?)));
-            let (left, folders): (Vec<PartitionKey>, Vec<PathBuf>) = left.unzip();
-            let looked = runtime::last_modified(folders, SEGMENT_END).await;
-            used.extend(left.into_iter().zip(looked).filter_map(|(key, at)| Some((key, at?))));
+    /// Finds out when some of them were last written, as the file system knows it. What records say of their time is the
+    /// clients' to choose; it decides where nothing else does.
+    async fn look_at(&self, some: &[(usize, PartitionKey)]) {
+        // Those that are open are looked at no more.
+        let left = some.iter().filter_map(|one| Some((*one, self.folder_of(one.1)?)));
+        let (left, folders): (Vec<(usize, PartitionKey)>, Vec<PathBuf>) = left.unzip();
+        if folders.is_empty() || self.is_stopping() {
+            return;
         }
-        let mut queue = self.opening.queue.borrow_mut();
-        queue.make_contiguous().sort_by_cached_key(|key| Reverse(used.get(key).copied()));
+        let looked = runtime::last_modified(folders, SEGMENT_END).await;
+        let known = left.into_iter().zip(looked);
+        let known = known.filter_map(|((at, key), written)| Some((written?, Reverse(at), key)));
+        self.opening.looked_at.borrow_mut().extend(known);
     }
 
     /// Where the files are of a partition that is not open yet.
@@ -188,7 +199,9 @@ impl Shard {
         if self.is_stopping() {
             return None;
         }
-        self.opening.queue.borrow_mut().pop_front()
+        let looked_at = self.opening.looked_at.borrow_mut().pop();
+        let last_written = looked_at.map(|(_, _, key)| key);
+        last_written.or_else(|| self.opening.queue.borrow_mut().pop_front())
     }
 
     fn tell_progress(&self, count: usize) {
@@ -211,10 +224,8 @@ impl Shard {
         };
         let topic = unopened.topic.borrow().clone();
         let place = *topic.partition(key.index).expect("the image names it");
-        let partition = match unopened.withheld.clone() {
-            Some(fault) => self.offline_partition(&topic, key.index, &place, fault),
-            None => self.open_partition(&topic, key.index, &place).await,
-        };
+        let withheld = unopened.withheld.as_ref();
+        let partition = self.open_partition(&topic, key.index, &place, withheld).await;
         let scanned = self.opening.scanned_bytes() + partition.recovery().scanned_bytes;
         self.opening.scanned_bytes.set(scanned);
         // It may have been changed in the meantime.

@@ -5,8 +5,8 @@ use super::control::ControlRequest;
 use super::image::{HeldImage, MetadataImage, PartitionPlace, Topic};
 use super::load::Hosted;
 use super::planted::{self, MoveBug};
-use super::request::{PartitionError, PartitionKey};
-use crate::log::{LogFault, Partition, PartitionId};
+use super::request::{GivenUp, PartitionError, PartitionKey};
+use crate::log::{FaultKind, LogFault, Partition, PartitionId};
 use crate::runtime;
 use futures_util::stream::{self, StreamExt};
 use std::rc::Rc;
@@ -72,7 +72,8 @@ impl Shard {
         for topic in image.topics() {
             let unchanged = before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
             if !unchanged {
-                self.install_topic(topic).await;
+                self.install_topic(&image, topic).await;
+                runtime::yield_if_needed().await;
             }
         }
         self.show(image);
@@ -91,30 +92,44 @@ impl Shard {
         topic.and_then(|topic| topic.partition(key.index)).is_some_and(|p| p.shard == self.id)
     }
 
-    async fn install_topic(&self, topic: &Arc<Topic>) {
+    async fn install_topic(&self, image: &MetadataImage, topic: &Arc<Topic>) {
         let places = (0..).zip(&topic.partitions).filter(|(_, place)| place.shard == self.id);
-        let installs = places.map(|(index, place)| self.install_partition(topic, index, place));
+        let installs = places.map(|(index, place)| {
+            let withheld = image.withheld.get(&PartitionKey { topic_id: topic.id, index });
+            self.install_partition(topic, index, place, withheld)
+        });
         stream::iter(installs).buffer_unordered(OPENERS).for_each(|()| async {}).await;
     }
 
-    async fn install_partition(&self, topic: &Arc<Topic>, index: i32, place: &PartitionPlace) {
+    async fn install_partition(
+        &self,
+        topic: &Arc<Topic>,
+        index: i32,
+        place: &PartitionPlace,
+        withheld: Option<&LogFault>,
+    ) {
         let key = PartitionKey { topic_id: topic.id, index };
         match self.partition(key) {
             Err(_) if self.change_unopened(key, topic) => {}
             Ok(partition) => partition.set_config(topic.log_config.clone()),
             Err(_) => {
-                let partition = self.open_partition(topic, index, place).await;
+                let partition = self.open_partition(topic, index, place, withheld).await;
                 self.partitions.borrow_mut().insert(key, Hosted::new(partition));
             }
         }
     }
 
+    /// Opens a partition, unless it is withheld: then it is offline, as when it cannot be opened.
     pub(super) async fn open_partition(
         &self,
         topic: &Topic,
         index: i32,
         place: &PartitionPlace,
+        withheld: Option<&LogFault>,
     ) -> Rc<Partition> {
+        if let Some(fault) = withheld {
+            return self.offline_partition(topic, index, place, fault.clone());
+        }
         let id = PartitionId { topic_id: topic.id, topic: topic.name.clone(), index };
         let config = topic.log_config.clone();
         let PartitionPlace { leader_epoch, log_start, .. } = *place;
@@ -123,7 +138,7 @@ impl Shard {
     }
 
     /// A partition that cannot be opened, or must not be.
-    pub(super) fn offline_partition(
+    fn offline_partition(
         &self,
         topic: &Topic,
         index: i32,
@@ -156,26 +171,26 @@ impl Shard {
         self.log.remove_partitions(&deleted).await;
     }
 
-    /// Has a partition closed that moves to another shard; false when this shard stops, and closes all.
-    pub(super) async fn give_up(self: &Rc<Self>, key: PartitionKey) -> bool {
+    /// Has a partition closed that moves to another shard.
+    pub(super) async fn give_up(self: &Rc<Self>, key: PartitionKey) -> GivenUp {
         self.opened(key).await;
         if self.is_stopping() {
-            return false;
+            return GivenUp::Kept;
         }
-        self.close_moved(key).await;
-        true
+        self.close_moved(key).await.map_or(GivenUp::Complete, GivenUp::Failed)
     }
 
     /// From the first moment on, whoever asks for the partition is told that it is not here. What is pending is
-    /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing.
-    async fn close_moved(&self, key: PartitionKey) {
-        let removed = self.partitions.borrow_mut().remove(&key);
-        let Some(Hosted { partition, .. }) = removed else { return };
+    /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing. Gives
+    /// the fault that kept them from it, but for a full disk: what that left undone, whoever opens them does.
+    async fn close_moved(&self, key: PartitionKey) -> Option<LogFault> {
+        let Hosted { partition, .. } = self.partitions.borrow_mut().remove(&key)?;
         self.closing.borrow_mut().push(partition.clone());
         if planted::is(MoveBug::DropPending) {
             partition.retire();
         }
-        if let Err(fault) = partition.stop().await {
+        let stopped = partition.stop().await;
+        if let Err(fault) = &stopped {
             tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
         }
         // Who waits for records, or works on its files, learns of it.
@@ -184,6 +199,7 @@ impl Shard {
         partition.quiesce().await;
         self.probe.partitions_given_up.add(1);
         self.closing.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
+        stopped.err().filter(|fault| fault.kind != FaultKind::StorageFull)
     }
 
     /// Stops all partitions of this core, and the controller if it lives here: pending writes end, files are left

@@ -88,6 +88,17 @@ pub enum Stage {
     Stopped,
 }
 
+/// What came of giving a partition up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It is closed here, and its files are complete.
+    Complete,
+    /// It is closed here, and this fault kept its files from being complete.
+    Failed(LogFault),
+    /// This shard stops, and closes all that it has.
+    Kept,
+}
+
 /// What to do, in the shard that owns what it is about.
 pub enum ShardRequest {
     /// Stores a batch; answered when its promise is kept.
@@ -177,10 +188,7 @@ pub enum ShardReply {
     FindByTime(Result<Option<Bytes>, PartitionError>),
     RaiseLogStart(Result<Offset, PartitionError>),
     Install,
-    GiveUp {
-        /// It is closed here. Not when this shard stops, which closes all that it has.
-        is_given: bool,
-    },
+    GiveUp(GivenUp),
     HearCharges,
     Producers(Result<Vec<ActiveProducer>, PartitionError>),
     Control(super::control::ControlReply),

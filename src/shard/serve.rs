@@ -450,9 +450,7 @@ impl Shard {
                 self.install(image).await;
                 ShardReply::Install
             }
-            ShardRequest::GiveUp { key } => {
-                ShardReply::GiveUp { is_given: self.give_up(key).await }
-            }
+            ShardRequest::GiveUp { key } => ShardReply::GiveUp(self.give_up(key).await),
             ShardRequest::HearCharges { charged } => {
                 self.quotas.hear(charged);
                 ShardReply::HearCharges

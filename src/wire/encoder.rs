@@ -50,6 +50,23 @@ impl Encoder {
         self.out[..FRAME_LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
     }
 
+    /// The frame's pieces in the order of the wire, with the external bytes in their places: one for each cut.
+    pub fn into_pieces(self, external: Vec<Bytes>) -> Vec<Bytes> {
+        assert_eq!(self.cuts.len(), external.len(), "external bytes for each cut");
+        let mut rest = self.out.freeze();
+        let mut pieces = Vec::with_capacity(2 * external.len() + 1);
+        let mut at = 0;
+        for (cut, bytes) in self.cuts.iter().zip(external) {
+            assert_eq!(cut.length, bytes.len(), "external bytes as long as the frame says");
+            pieces.push(rest.split_to(cut.at - at));
+            pieces.push(bytes);
+            at = cut.at;
+        }
+        pieces.push(rest);
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
+    }
+
     #[inline]
     pub fn write_i8(&mut self, value: i8) {
         self.out.put_i8(value);
@@ -281,6 +298,25 @@ mod tests {
         assert_eq!(e.cuts, expected, "no cut for nothing");
         assert_eq!(e.length(), 15 + 1005);
         assert_eq!(e.out[..4], (e.length() as i32 - 4).to_be_bytes());
+    }
+
+    #[test]
+    fn external_bytes_stand_where_they_were_cut() {
+        let mut e = Encoder::new();
+        e.write_i8(1);
+        e.write_external_bytes(2, true);
+        e.write_external_bytes(1, true);
+        e.write_i8(4);
+        let external = vec![Bytes::from_static(&[2, 2]), Bytes::from_static(&[3])];
+        let pieces = e.into_pieces(external);
+        let expected: [&[u8]; 5] = [&[1, 3], &[2, 2], &[2], &[3], &[4]];
+        assert_eq!(pieces, expected);
+
+        let mut e = Encoder::new();
+        e.write_external_bytes(3, false);
+        let pieces = e.into_pieces(vec![Bytes::from_static(&[7, 8, 9])]);
+        let expected: [&[u8]; 2] = [&[0, 0, 0, 3], &[7, 8, 9]];
+        assert_eq!(pieces, expected, "no piece for nothing");
     }
 
     #[test]

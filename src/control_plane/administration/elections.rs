@@ -18,8 +18,7 @@ pub async fn handle(
     control_plane: &ControlPlane,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
-    let kind = request.election_type;
-    let is_known = KINDS.contains(&kind);
+    let kind = Some(request.election_type).filter(|kind| KINDS.contains(kind));
     let image = control_plane.shard.image();
     // Null asks for all partitions that need an election: there is none that one helps.
     let topics = request.topic_partitions.unwrap_or_default();
@@ -41,16 +40,20 @@ pub async fn handle(
         results.push(ReplicaElectionResult { topic: asked.topic, partition_result });
     }
     ElectLeadersResponse {
-        error_code: if is_known { ErrorCode::None } else { ErrorCode::InvalidRequest },
+        error_code: if kind.is_some() { ErrorCode::None } else { ErrorCode::InvalidRequest },
         replica_election_results: results,
         ..ElectLeadersResponse::default()
     }
 }
 
-fn outcome(image: &MetadataImage, kind: i8, topic: &str, index: i32) -> (ErrorCode, &'static str) {
-    if !KINDS.contains(&kind) {
-        return (ErrorCode::InvalidRequest, "Unknown election type.");
-    }
+/// The outcome for one partition; there is no kind when it is unknown.
+fn outcome(
+    image: &MetadataImage,
+    kind: Option<i8>,
+    topic: &str,
+    index: i32,
+) -> (ErrorCode, &'static str) {
+    let Some(kind) = kind else { return (ErrorCode::InvalidRequest, "Unknown election type.") };
     match locate(image, topic, index) {
         Ok(found) if image.is_offline(found.key) => {
             let error_code = match kind {

@@ -2,6 +2,9 @@
 //! completes what is pending and closes it, then the other opens it, then all cores are shown where it is. So one core
 //! at most has it at any moment, and a crash anywhere leaves it to the one that the metadata log names.
 //!
+//! One that fails in between is closed here and not opened there: it is offline at its new place until the next start,
+//! and who has it moved is told why.
+//!
 //! In between, whoever asks for the partition is told NOT_LEADER_OR_FOLLOWER and looks for its leader again. The
 //! controller does nothing else meanwhile: what it decides next finds the partition at its new place.
 
@@ -11,7 +14,7 @@ use crate::runtime;
 use crate::shard::control::{ControlError, ControlRequest};
 use crate::shard::image::MetadataImage;
 use crate::shard::planted::{self, MoveBug};
-use crate::shard::request::{PartitionError, PartitionKey, ShardReply, ShardRequest};
+use crate::shard::request::{GivenUp, PartitionError, PartitionKey, ShardReply, ShardRequest};
 use crate::types::ShardId;
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
@@ -47,6 +50,9 @@ impl Worker {
         if !self.is_shown(key, to) {
             // A shard that stops has kept it: the next start has it where it should be.
             return Err(ControlError::Stopping);
+        }
+        if let Some(fault) = self.withheld.get(&key) {
+            return Err(ControlError::Storage(fault.to_string()));
         }
         let milliseconds = runtime::now().since(started).as_millis();
         let topic = self.state.topic_by_id(key.topic_id).map_or("", |topic| &*topic.name);
@@ -117,17 +123,27 @@ impl Worker {
 
     /// Has partitions that are elsewhere in an image than in the one that is shown closed by the shards that have them,
     /// and opened by those that have them next. False when a shard that stops has kept one.
-    pub(super) async fn hand_over(&self, image: &Arc<MetadataImage>) -> bool {
+    ///
+    /// One that could not be left complete is withheld, as it would be offline where it was: whoever opened it anew
+    /// would take for mended what may not be.
+    pub(super) async fn hand_over(&mut self, image: &mut Arc<MetadataImage>) -> bool {
         let moved = image.moved_since(&self.shard.image());
         if moved.is_empty() || planted::is(MoveBug::OpenBeforeClosed) {
             return true;
         }
         let asked =
             moved.iter().map(|one| self.shard.ask(one.from, ShardRequest::GiveUp { key: one.key }));
-        let is_given = |reply: &ShardReply| matches!(reply, ShardReply::GiveUp { is_given: true });
-        if !join_all(asked).await.iter().all(is_given) {
-            return false;
+        let given = join_all(asked).await;
+        for (one, given) in moved.iter().zip(given) {
+            match given {
+                ShardReply::GiveUp(GivenUp::Complete) => {}
+                ShardReply::GiveUp(GivenUp::Failed(fault)) => {
+                    Arc::make_mut(&mut self.withheld).insert(one.key, fault);
+                }
+                _ => return false,
+            }
         }
+        Arc::make_mut(image).withheld = self.withheld.clone();
         // They have it open before anybody sends them somebody.
         let takers: BTreeSet<ShardId> = moved.iter().map(|one| one.to).collect();
         let asked = takers

@@ -7,10 +7,21 @@ use crate::types::ShardId;
 use crate::wire::api::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use std::time::Duration;
 
-/// Longer than a shard takes to tell the others.
+/// Longer than a shard takes to tell the others, if there is something to tell.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// errno(3), no space left on device.
 const ENOSPC: i32 = 28;
+
+/// Waits until all shards are shown these as offline, and no others.
+async fn shown_offline(host: &Host, keys: &[PartitionKey]) {
+    for _ in 0..100 {
+        if host.shards.iter().all(|shard| shard.image().offline.iter().eq(keys)) {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{keys:?} should be offline: {:?}", host.shards[0].image().offline);
+}
 
 /// Error, leader, replicas that are offline, and replicas in sync.
 type Told = (ErrorCode, i32, Vec<i32>, Vec<i32>);
@@ -78,7 +89,7 @@ fn a_partition_that_goes_offline_has_no_leader_and_the_others_have_theirs() {
         let mut ticket = host.shards[0].append(second, key, batch(Codec::None, &[2]));
         assert!(poll_fn(|context| ticket.poll_produced(context)).await.is_err());
         disk().heal();
-        sleep(TOLD_AFTER).await;
+        shown_offline(&host, &[key]).await;
         for shard in 0..2 {
             let told = told(&host, shard).await;
             assert_eq!(told, [led(&host, first), unled(&host, second)], "shard {shard}");
@@ -98,8 +109,7 @@ fn a_partition_that_goes_offline_has_no_leader_and_the_others_have_theirs() {
         create(&host, "t", 2).await;
         let all_led = [led(&host, owner(&host, 0)), led(&host, owner(&host, 1))];
         assert_eq!(told(&host, 0).await, all_led, "it is another topic");
-        sleep(TOLD_AFTER).await;
-        assert!(host.shards.iter().all(|shard| shard.image().offline.is_empty()));
+        shown_offline(&host, &[]).await;
     });
 }
 
@@ -124,10 +134,11 @@ fn a_partition_that_is_back_has_its_leader_again() {
             effect: Effect::Error(ENOSPC),
         });
         let host = harness::start(2).await;
-        sleep(Duration::from_millis(1500)).await;
+        let id = host.shards[0].image().topic("t").unwrap().id;
+        shown_offline(&host, &[PartitionKey { topic_id: id, index: 1 }]).await;
         let (first, second) = (owner(&host, 0), owner(&host, 1));
         assert_eq!(told(&host, 0).await, [led(&host, first), unled(&host, second)]);
-        sleep(Duration::from_secs(5)).await;
+        shown_offline(&host, &[]).await;
         assert_eq!(told(&host, 1).await, [led(&host, first), led(&host, second)]);
         assert_eq!(offset(&host, "t", 1, -1).await, (ErrorCode::None, 1, -1));
     });
@@ -153,7 +164,7 @@ fn what_is_offline_is_told_while_the_metadata_log_cannot_be_written() {
         let key = PartitionKey { topic_id: id, index: 1 };
         let mut ticket = host.shards[0].append(second, key, batch(Codec::None, &[2]));
         assert!(poll_fn(|context| ticket.poll_produced(context)).await.is_err());
-        sleep(TOLD_AFTER).await;
+        shown_offline(&host, &[key]).await;
         assert_eq!(told(&host, 0).await[1], unled(&host, second));
         assert!(host.shards[0].image().topic("late").is_none(), "it was not recorded");
     });

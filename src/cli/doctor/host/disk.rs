@@ -3,6 +3,7 @@
 use super::facts::{Disk, Host, Mount, find_mount, number, parse_choice, word};
 use super::finding::{Check, Finding};
 use super::interrupts;
+use crate::config::DiskModel;
 
 const FILE_SYSTEM: Check = Check {
     name: "file-system",
@@ -82,8 +83,8 @@ const QUEUE_DEPTH_MIN: u64 = 64;
 
 const MODEL: Check = Check {
     name: "disk-model",
-    cost: "how long a commit may be, and how many commits and reads are in flight, suits the test machine's disk \
-        (tuning/README.md)",
+    cost: "unless serve is given a model from elsewhere (--disk-model) or its settings: how long a commit may be, and \
+        how many commits and reads are in flight, suits the test machine's disk (tuning/README.md)",
     change: "corelog doctor disk, while no broker runs; serve takes up what it writes",
 };
 
@@ -104,7 +105,7 @@ pub fn check(host: &Host) -> Vec<Finding> {
     findings.push(match host.has_disk_model {
         None => MODEL.unknown(),
         Some(true) => MODEL.ok("measured"),
-        Some(false) => MODEL.advice("not measured"),
+        Some(false) => MODEL.advice(format!("no {} in the data directory", DiskModel::FILE_NAME)),
     });
     findings
 }

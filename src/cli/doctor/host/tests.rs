@@ -368,6 +368,9 @@ fn a_model_of_the_disk_is_seen_in_the_data_directory() {
     let root = Root::new();
     root.write("data/corelog/metadata.log", "");
     assert_eq!(root.read().has_disk_model, Some(false));
+    let findings = check(&root.read());
+    let found = of(&findings, "disk-model").found();
+    assert_eq!(found, "no disk-model.toml in the data directory", "it may be elsewhere");
     root.write("data/corelog/disk-model.toml", "");
     assert_eq!(root.read().has_disk_model, Some(true));
 }

@@ -1,18 +1,22 @@
 //! Partitions that move between the cores of a host while they are written and read, on the simulation.
 
-use crate::config::{Config, DamagedPartitions};
+use crate::config::{Config, DamagedPartitions, LogConfig};
 use crate::control_plane::groups::route::OFFSETS_TOPIC;
 use crate::control_plane::harness::{self, Host};
 use crate::control_plane::metadata_log::FILE_NAME;
 use crate::log::Partition;
-use crate::runtime::sim::{DiskOperation, Simulation, Stop, disk, for_each_seed};
+use crate::runtime::sim::{DiskOperation, DiskOptions, Simulation, Stop, disk, for_each_seed};
 use crate::runtime::{self, spawn, timeout};
 use crate::shard::AppendTicket;
 use crate::shard::control::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::shard::image::PartitionPlace;
-use crate::shard::request::{PartitionError, PartitionKey, Produced, ReadSpec};
+use crate::shard::request::{
+    GivenUp, PartitionError, PartitionKey, Produced, ReadSpec, ShardReply, ShardRequest,
+};
 use crate::types::{Offset, ShardId, Timestamp, TopicId};
 use crate::wire::batch::testing::batch;
+use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -238,6 +242,76 @@ fn a_damaged_partition_that_serves_readers_stays_where_its_recovery_point_is() {
         assert_eq!(owners(&host, key), [ShardId(0)]);
         assert_eq!(end_of(&host, key).await, Offset(1));
     });
+}
+
+#[test]
+fn a_partition_that_fails_while_it_is_closed_is_served_by_nobody_before_the_next_start() {
+    let simulation = Simulation::new(1);
+    let key = simulation.run(async {
+        let host = harness::start(2).await;
+        let id = create(&host, "t", &[0]).await;
+        let key = PartitionKey { topic_id: id, index: 0 };
+        assert_eq!(store(&host, 0, key, 0).await, Offset(0));
+        // What a close leaves beside the records.
+        disk().fail_next(DiskOperation::Write, ".producers");
+        let refused = move_to(&host, key, 1).await;
+        let Err(ControlError::Storage(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("/data/t-0/"), "{why}");
+        assert_eq!(place(&host, 0, key).shard, ShardId(1), "so it was recorded");
+        assert_eq!(owners(&host, key), [ShardId(1)]);
+        let fault = host.shards[1].partition(key).unwrap().read_fault();
+        assert_eq!(fault.map(|fault| fault.to_string()), Some(why));
+        assert!(produced(append(&host, 0, key, 1)).await.is_err());
+        // Nor does it go back.
+        let refused = move_to(&host, key, 0).await;
+        assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+        key
+    });
+    simulation.kill();
+    simulation.run(async {
+        let host = harness::start(2).await;
+        assert_eq!(owners(&host, key), [ShardId(1)]);
+        assert_eq!(end_of(&host, key).await, Offset(1));
+        assert_eq!(store(&host, 0, key, 1).await, Offset(1));
+    });
+}
+
+#[test]
+fn a_partition_that_is_being_opened_anew_is_given_up_when_that_is_over() {
+    let mut opened_anew = 0;
+    for_each_seed(20, |seed| {
+        let is_open = Simulation::new(seed).run(async {
+            // Two batches fill a segment.
+            let log = LogConfig { segment_bytes: 100_000, ..LogConfig::default() };
+            let host = harness::try_start(2, Config { log, ..Config::default() }).await.unwrap();
+            let id = create(&host, "t", &[0]).await;
+            let key = PartitionKey { topic_id: id, index: 0 };
+            let shard = &host.shards[0];
+            let partition = shard.partition(key).unwrap();
+            let large = || Bytes::from(batch(&[&[7; 40_000][..]], runtime::wall_clock(), None));
+            for _ in 0..9 {
+                produced(shard.append(ShardId(0), key, large())).await.unwrap();
+            }
+            let roomy = disk().options();
+            disk().set_options(DiskOptions { capacity: disk().used_bytes(), ..disk().options() });
+            while partition.fault().is_none() {
+                drop(produced(shard.append(ShardId(0), key, large())).await);
+            }
+            disk().set_options(roomy);
+            // The close waits for a housekeeper, who has something to delete; meanwhile who writes has the partition
+            // opened anew. The controller looked before the disk was full.
+            partition.raise_log_start(Offset(5));
+            let given = shard.ask(ShardId(0), ShardRequest::GiveUp { key });
+            let writing = async { assert!(partition.append(large(), Timestamp(5)).is_err()) };
+            let (given, ()) = join(given, writing).await;
+            assert!(matches!(given, ShardReply::GiveUp(GivenUp::Complete)));
+            let is_quiet = partition.quiesce().now_or_never().is_some();
+            assert!(is_quiet, "the next core opens what this one works on");
+            partition.fault().is_none()
+        });
+        opened_anew += u32::from(is_open);
+    });
+    assert!(opened_anew > 0, "the close was never later than the opening's begin");
 }
 
 #[test]
