@@ -17,7 +17,9 @@ use corelog::wire::api::{
 };
 use corelog::wire::batch::assign_offsets;
 use corelog::wire::compression::Codec;
-use corelog::wire::{ApiKey, Decoder, ErrorCode, Records, RequestHeader, WireError, encode_response};
+use corelog::wire::{
+    ApiKey, Decoder, ErrorCode, Records, RequestHeader, WireError, encode_response,
+};
 use std::io::{self, IoSlice, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
