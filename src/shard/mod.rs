@@ -1,6 +1,7 @@
 //! REQUEST -> OWNING CORE: what one core has, and the way to what another has.
 //!
 //! - `placement` (pure): which core owns a partition
+//! - `endpoints` (pure): which broker and address stand for which core, as clients see them
 //! - `image`: the cluster-wide facts as an immutable snapshot; `id_map` (pure): what is looked up by ids for each batch
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
 //! - `planted`: bugs of moves, for tests of the tests
@@ -12,6 +13,7 @@
 
 pub mod control;
 pub mod coordinators;
+pub mod endpoints;
 pub mod id_map;
 pub mod image;
 mod lifecycle;
@@ -33,6 +35,7 @@ use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
 use coordinators::Coordinators;
+use endpoints::Endpoints;
 use id_map::IdMap;
 use image::HeldImage;
 use lifecycle::Lifecycle;
@@ -43,6 +46,7 @@ use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
 
@@ -54,6 +58,8 @@ pub struct Shard {
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
     image: RefCell<HeldImage>,
+    /// None before there is somebody who answers clients.
+    endpoints: RefCell<Option<Arc<Endpoints>>>,
     partitions: RefCell<IdMap<PartitionKey, Hosted>>,
     /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
     closing: RefCell<Vec<Rc<Partition>>>,
@@ -82,6 +88,7 @@ impl Shard {
             probe,
             mailbox: Mailbox::new(usize::from(shards)),
             image: RefCell::default(),
+            endpoints: RefCell::default(),
             partitions: RefCell::default(),
             closing: RefCell::default(),
             opening: Opening::default(),
@@ -99,6 +106,16 @@ impl Shard {
     /// The cluster-wide facts as this shard knows them now.
     pub fn image(&self) -> HeldImage {
         self.image.borrow().clone()
+    }
+
+    /// Says who is who for clients.
+    pub fn set_endpoints(&self, endpoints: Arc<Endpoints>) {
+        *self.endpoints.borrow_mut() = Some(endpoints);
+    }
+
+    /// Who is who for clients. All shards share it: to be asked for by what is rare.
+    pub fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.endpoints.borrow().clone()
     }
 
     pub fn set_controller(&self, controller: Rc<dyn Controller>) {
