@@ -4,6 +4,7 @@
 //! - `endpoints` (pure): which broker and address stand for which core, as clients see them
 //! - `image`: the cluster-wide facts as an immutable snapshot; `id_map` (pure): what is looked up by ids for each batch
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
+//! - `leaving`: partitions on their way to another core
 //! - `planted`: bugs of moves, for tests of the tests
 //! - `scrape`: what is read of a shard for the admin port; `load`: what it has to do, and for which partitions
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
@@ -16,6 +17,7 @@ pub mod coordinators;
 pub mod endpoints;
 pub mod id_map;
 pub mod image;
+mod leaving;
 mod lifecycle;
 pub mod load;
 pub mod mailbox;
@@ -38,6 +40,7 @@ use coordinators::Coordinators;
 use endpoints::Endpoints;
 use id_map::IdMap;
 use image::HeldImage;
+use leaving::Leaving;
 use lifecycle::Lifecycle;
 use load::{Hosted, Windows};
 use mailbox::Mailbox;
@@ -63,6 +66,7 @@ pub struct Shard {
     partitions: RefCell<IdMap<PartitionKey, Hosted>>,
     /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
     closing: RefCell<Vec<Rc<Partition>>>,
+    leaving: Leaving,
     opening: Opening,
     windows: Windows,
     quotas: Ledger,
@@ -91,6 +95,7 @@ impl Shard {
             endpoints: RefCell::default(),
             partitions: RefCell::default(),
             closing: RefCell::default(),
+            leaving: Leaving::default(),
             opening: Opening::default(),
             windows: Windows::default(),
             quotas: Ledger::default(),

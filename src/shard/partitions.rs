@@ -81,6 +81,7 @@ impl Shard {
     fn show(&self, image: Arc<MetadataImage>) {
         self.quotas.install(&image.quotas);
         *self.image.borrow_mut() = HeldImage::new(image);
+        self.leaving.end_all();
         if let Some(coordinators) = self.coordinators() {
             coordinators.installed();
         }
@@ -162,11 +163,12 @@ impl Shard {
         if self.is_stopping() {
             return false;
         }
+        self.begin_leaving(key);
         self.close_moved(key).await;
         true
     }
 
-    /// From the first moment on, whoever asks for the partition is told that it is not here. What is pending is
+    /// From the first moment on, whoever asks for the partition is refused (`leaving`). What is pending is
     /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing.
     async fn close_moved(&self, key: PartitionKey) {
         let removed = self.partitions.borrow_mut().remove(&key);

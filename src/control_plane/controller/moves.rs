@@ -2,8 +2,9 @@
 //! completes what is pending and closes it, then the other opens it, then all cores are shown where it is. So one core
 //! at most has it at any moment, and a crash anywhere leaves it to the one that the metadata log names.
 //!
-//! In between, whoever asks for the partition is told NOT_LEADER_OR_FOLLOWER and looks for its leader again. The
-//! controller does nothing else meanwhile: what it decides next finds the partition at its new place.
+//! In between, whoever asks for the partition is refused with NOT_LEADER_OR_FOLLOWER, and told so once the new place is
+//! shown, so that it can be named. The controller does nothing else meanwhile: what it decides next finds the partition
+//! at its new place.
 
 use super::{Pending, Worker};
 use crate::control_plane::record::Record;

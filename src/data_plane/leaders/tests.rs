@@ -7,7 +7,7 @@ use crate::net::harness::{
     Client, Host, HostOptions, address, fetch_request, partitions_of, produce_request,
 };
 use crate::runtime::sim::{DiskOptions, Simulation, disk};
-use crate::runtime::{sleep, spawn};
+use crate::runtime::{now, sleep, spawn};
 use crate::shard::control::{ControlReply, ControlRequest};
 use crate::shard::image::MetadataImage;
 use crate::shard::request::PartitionKey;
@@ -31,6 +31,7 @@ type Listed = (i32, Str, i32, Option<Str>);
 /// What an answer tells of a partition's leader, and the brokers that it names.
 type Told = (LeaderTold, Vec<Listed>);
 
+const NOT_LEADER: ErrorCode = ErrorCode::NotLeaderOrFollower;
 const NOTHING_TOLD: Told = ((-1, -1), Vec::new());
 
 fn run(config: Config, test: impl AsyncFnOnce(Host)) {
@@ -47,15 +48,15 @@ async fn with_partition(host: &Host) -> (PartitionKey, usize, usize) {
     (PartitionKey { topic_id, index: 0 }, from, 1 - from)
 }
 
-/// Starts a move. When it returns, the core that had the partition has given it up, and nobody was shown yet where it
-/// will be; that takes a disk so slow for many times as long as a request takes.
+/// Starts a move on a disk that takes so long for each of its operations: longer than a request takes to come. When it
+/// returns, the core that had the partition has given it up, and nobody was shown yet where it will be.
 async fn begin_move(
     host: &Host,
     key: PartitionKey,
-    from: usize,
-    to: usize,
+    (from, to): (usize, usize),
+    operation: Duration,
 ) -> impl Future<Output = ControlReply> {
-    let latency = 50 * MILLISECOND..51 * MILLISECOND;
+    let latency = operation..operation + MILLISECOND / 100;
     disk().set_options(DiskOptions { latency, ..disk().options() });
     let PartitionKey { topic_id, index } = key;
     let request = ControlRequest::MovePartition { topic_id, index, to: ShardId(to as u16) };
@@ -69,7 +70,7 @@ async fn begin_move(
 }
 
 async fn move_to(host: &Host, key: PartitionKey, from: usize, to: usize) {
-    let moving = begin_move(host, key, from, to).await;
+    let moving = begin_move(host, key, (from, to), MILLISECOND).await;
     assert_eq!(moving.await, ControlReply::MovePartition(Ok(())));
     assert_eq!(host.owner("t", 0), to);
 }
@@ -167,7 +168,7 @@ fn what_a_core_has_given_up_is_refused_with_its_new_leader_once_that_is_shown() 
             let mut ahead = fetch_request("still", &[(0, 0)]);
             (ahead.max_wait_ms, ahead.min_bytes) = (60_000, 1);
             send(&client, 12, &ahead).await;
-            let moving = begin_move(&host, key, from, to).await;
+            let moving = begin_move(&host, key, (from, to), 2 * MILLISECOND).await;
             for version in [9, 10, 13] {
                 send(&client, version, &produce_of(key)).await;
             }
@@ -181,12 +182,61 @@ fn what_a_core_has_given_up_is_refused_with_its_new_leader_once_that_is_shown() 
             for version in [9, 10, 13] {
                 let answer = receive::<ProduceRequest>(&mut client, version).await;
                 let code = answer.responses[0].partition_responses[0].error_code;
-                assert_eq!(code, ErrorCode::NotLeaderOrFollower, "version {version}");
+                assert_eq!(code, NOT_LEADER, "version {version}");
                 let expect = if version < 10 { NOTHING_TOLD } else { expect.clone() };
                 assert_eq!(told_by_produce(&answer), expect, "version {version}");
             }
         });
     }
+}
+
+#[test]
+fn whoever_asks_for_what_is_on_its_way_is_told_where_it_has_gone_when_it_serves_there() {
+    run(Config::default(), async |host| {
+        let (key, from, to) = with_partition(&host).await;
+        let mut reader = host.client(from).await;
+        let mut fetch = fetch_of(key, 0);
+        fetch.topics[0].partitions[0].fetch_offset = 3;
+        (fetch.max_wait_ms, fetch.min_bytes) = (60_000, 1);
+        send(&reader, 16, &fetch).await;
+        // It waits for records by then.
+        sleep(10 * MILLISECOND).await;
+        let mut writer = host.client(from).await;
+        let moving = begin_move(&host, key, (from, to), MILLISECOND / 2).await;
+        send(&writer, 10, &produce_of(key)).await;
+        let refused = receive::<ProduceRequest>(&mut writer, 10).await;
+        assert_eq!(host.owner("t", 0), to);
+        let answered = host.client(to).await.call(10, &produce_of(key)).await;
+        let code = answered.responses[0].partition_responses[0].error_code;
+        assert_eq!(code, ErrorCode::None);
+        assert_eq!(moving.await, ControlReply::MovePartition(Ok(())));
+        let expect = as_metadata_says(&host).await;
+        let code = refused.responses[0].partition_responses[0].error_code;
+        assert_eq!((code, told_by_produce(&refused)), (NOT_LEADER, expect.clone()));
+        let unread = receive::<FetchRequest>(&mut reader, 16).await;
+        let code = partitions_of(&unread)[0].error_code;
+        assert_eq!((code, told_by_fetch(&unread)), (NOT_LEADER, expect));
+    });
+}
+
+#[test]
+fn nobody_waits_long_for_the_new_place_of_what_moves_on_a_slow_disk() {
+    run(Config::default(), async |host| {
+        let (key, from, to) = with_partition(&host).await;
+        let mut client = host.client(from).await;
+        let moving = begin_move(&host, key, (from, to), 500 * MILLISECOND).await;
+        let sent_at = now();
+        let answer = client.call(10, &produce_of(key)).await;
+        let took = now().since(sent_at);
+        assert!((90 * MILLISECOND..110 * MILLISECOND).contains(&took), "{took:?}");
+        let code = answer.responses[0].partition_responses[0].error_code;
+        assert_eq!((code, told_by_produce(&answer)), (NOT_LEADER, NOTHING_TOLD));
+        let answer = client.call(16, &fetch_of(key, 0)).await;
+        let code = partitions_of(&answer)[0].error_code;
+        assert_eq!((code, told_by_fetch(&answer)), (NOT_LEADER, NOTHING_TOLD));
+        assert_eq!(host.owner("t", 0), from);
+        assert_eq!(moving.await, ControlReply::MovePartition(Ok(())));
+    });
 }
 
 #[test]
