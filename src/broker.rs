@@ -7,7 +7,7 @@ mod disk;
 
 use crate::admin::{Admin, AdminOptions};
 use crate::config::{AdminListen, Config, DiskSettings, HostPort};
-use crate::control_plane::{ControlPlane, Controller, Endpoints, balance};
+use crate::control_plane::{ControlPlane, Controller, balance};
 use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::limits::{
     ANSWERS_SIXTEENTHS, ARRIVING_SIXTEENTHS, PENDING_SIXTEENTHS, SESSIONS_SIXTEENTHS, SHARDS_MAX,
@@ -21,6 +21,7 @@ use crate::runtime::{
     ShardThread, StopSignal,
 };
 use crate::shard::Shard;
+use crate::shard::endpoints::Endpoints;
 use crate::shard::mailbox::{self, Batch};
 use crate::shard::request::{ShardRequest, Stage};
 use crate::types::{Durability, ShardId};

@@ -2,7 +2,7 @@
 //! plane. Lives on the connection's core; waits for nothing.
 
 use crate::control_plane::{ConnectionInfo, ControlPlane};
-use crate::data_plane::fetch;
+use crate::data_plane::fetch::{self, Asker};
 use crate::data_plane::produce::{self, ProduceInFlight};
 use crate::data_plane::{AnswerBudget, Response, SessionCache};
 use crate::shard::Shard;
@@ -111,15 +111,17 @@ fn start(
     let answer = match key {
         ApiKey::Produce => {
             let request = ProduceRequest::decode(&mut decoder, version)?;
-            InFlight::Produce(produce::dispatch(&services.shard, &header, request, meter))
+            let (shard, local) = (&services.shard, connection.local);
+            InFlight::Produce(produce::dispatch(shard, &header, request, meter, local))
         }
         ApiKey::Fetch => {
             let request = FetchRequest::decode(&mut decoder, version)?;
             let (shard, sessions) = (services.shard.clone(), services.sessions.clone());
             let (answers, limit) = (services.answers.clone(), services.fetch_bytes_max);
+            let asker = Asker { header, local: connection.local };
             InFlight::Later(Box::pin(async move {
                 let meter = meter.as_deref();
-                Ok(fetch::fetch(shard, sessions, answers, header, request, limit, meter).await)
+                Ok(fetch::fetch(shard, sessions, answers, asker, request, limit, meter).await)
             }))
         }
         _ => {

@@ -1,5 +1,6 @@
 //! The cluster as this client knows it: brokers, who leads what, and a connection to each that is used.
 
+use super::TopicPartition;
 use super::connection::Connection;
 use super::error::ClientError;
 use crate::runtime::{self, Instant};
@@ -70,6 +71,15 @@ pub struct Broker {
     pub id: i32,
     pub address: Address,
     pub rack: Option<String>,
+}
+
+impl Broker {
+    /// As an answer lists it.
+    pub(super) fn listed(id: i32, host: &str, port: i32, rack: Option<&str>) -> Broker {
+        let port = u16::try_from(port).unwrap_or(0);
+        let address = Address { host: host.to_string(), port };
+        Broker { id, address, rack: rack.map(str::to_string) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -295,13 +305,10 @@ impl Client {
         let mut codes = Vec::new();
         let mut metadata = self.0.metadata.borrow_mut();
         if !response.brokers.is_empty() {
-            let brokers = response.brokers.iter().map(|broker| {
-                let port = u16::try_from(broker.port).unwrap_or(0);
-                let address = Address { host: broker.host.to_string(), port };
-                let rack = broker.rack.as_ref().map(|rack| rack.to_string());
-                (broker.node_id, Broker { id: broker.node_id, address, rack })
+            let brokers = response.brokers.iter().map(|node| {
+                Broker::listed(node.node_id, &node.host, node.port, node.rack.as_deref())
             });
-            metadata.brokers = brokers.collect();
+            metadata.brokers = brokers.map(|broker| (broker.id, broker)).collect();
         }
         metadata.cluster_id = response.cluster_id.map(|id| id.to_string());
         metadata.controller_id = (response.controller_id >= 0).then_some(response.controller_id);
@@ -363,13 +370,48 @@ impl Client {
         self.open_broker(broker).is_some()
     }
 
-    /// Until the next refresh; whoever needs the leader sees that it has to ask.
-    pub fn forget_leader(&self, topic: &str, partition: i32) {
+    /// Until the next refresh, unless another than this broker leads by now: whoever needs the leader sees that it has
+    /// to ask.
+    pub fn forget_leader(&self, topic: &str, partition: i32, broker: i32) {
         let mut metadata = self.0.metadata.borrow_mut();
         let Some(topic) = metadata.topics.get_mut(topic) else { return };
-        for found in topic.partitions.iter_mut().filter(|found| found.index == partition) {
+        let mut all = topic.partitions.iter_mut();
+        if let Some(found) = all.find(|found| found.index == partition)
+            && found.leader == Some(broker)
+        {
             found.leader = None;
         }
+    }
+
+    /// Takes up the leader, with its epoch, that a refusal tells (KIP-951), if that is news and it is known where that
+    /// broker is; `named` are the brokers of the same answer.
+    pub(super) fn follow(
+        &self,
+        partition: &TopicPartition,
+        (leader, epoch): (i32, i32),
+        named: &[Broker],
+    ) {
+        let mut metadata = self.0.metadata.borrow_mut();
+        let Metadata { brokers, topics, .. } = &mut *metadata;
+        let broker = named.iter().find(|broker| broker.id == leader);
+        if broker.is_none() && !brokers.contains_key(&leader) {
+            return;
+        }
+        let Some(topic) = topics.get_mut(&partition.topic) else { return };
+        let mut all = topic.partitions.iter_mut();
+        let Some(found) = all.find(|found| found.index == partition.partition) else { return };
+        if epoch <= found.leader_epoch {
+            return;
+        }
+        (found.leader, found.leader_epoch) = (Some(leader), epoch);
+        let Some(broker) = broker else { return };
+        // A broker whose address changed is a new one.
+        let mut open = self.0.brokers.borrow_mut();
+        let address = broker.address.to_string();
+        if open.get(&leader).is_some_and(|connection| connection.address() != address) {
+            open.remove(&leader);
+        }
+        brokers.insert(leader, broker.clone());
     }
 
     /// Who leads this partition, as far as is known.

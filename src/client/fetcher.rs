@@ -4,10 +4,10 @@
 //! asked for may be in the first of them.
 
 use super::error::ClientError;
-use super::{Client, OffsetQuery, TopicPartition};
+use super::{Broker, Client, OffsetQuery, TopicPartition};
 use crate::runtime::{self, Instant};
 use crate::types::{Offset, TopicId};
-use crate::wire::api::fetch::{FetchPartition, FetchTopic, PartitionData};
+use crate::wire::api::fetch::{FetchPartition, FetchTopic, LeaderIdAndEpoch, PartitionData};
 use crate::wire::api::{FetchRequest, FetchResponse};
 use crate::wire::batch::BatchHeader;
 use crate::wire::records::batches;
@@ -212,12 +212,17 @@ impl Fetcher {
             Ok(response) => response,
             Err(error) if error.is_retriable() => {
                 for (partition, _) in &asked {
-                    self.delay(partition);
+                    self.delay(partition, broker);
                 }
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
+        let named = response
+            .node_endpoints
+            .iter()
+            .map(|node| Broker::listed(node.node_id, &node.host, node.port, node.rack.as_deref()));
+        let named: Vec<Broker> = named.collect();
         let mut answers = HashMap::new();
         for topic in response.responses {
             let name = match topic.topic.is_empty() {
@@ -231,7 +236,9 @@ impl Fetcher {
         }
         for (partition, position) in asked {
             match answers.remove(&partition) {
-                Some(data) => self.take_partition(partition, position, data).await?,
+                Some(data) => {
+                    self.take_partition(broker, partition, position, data, &named).await?;
+                }
                 None => return Err(Client::not_answered(&partition)),
             }
         }
@@ -240,9 +247,11 @@ impl Fetcher {
 
     async fn take_partition(
         &mut self,
+        broker: i32,
         partition: TopicPartition,
         position: Offset,
         data: PartitionData,
+        named: &[Broker],
     ) -> Result<(), ClientError> {
         let found = self
             .assigned
@@ -264,8 +273,13 @@ impl Fetcher {
                 assigned.position = found.get(&partition).copied().flatten().unwrap_or_default();
             }
             Err(error) if error.is_retriable() => {
-                self.client.forget_leader(&partition.topic, partition.partition);
-                assigned.not_before = runtime::now() + self.client.options().retry_pause;
+                let LeaderIdAndEpoch { leader_id, leader_epoch } = data.current_leader;
+                self.client.follow(&partition, (leader_id, leader_epoch), named);
+                let TopicPartition { topic, partition } = &partition;
+                self.client.forget_leader(topic, *partition, broker);
+                if self.client.leader(topic, *partition).is_none() {
+                    assigned.not_before = runtime::now() + self.client.options().retry_pause;
+                }
             }
             Err(error) => return Err(error),
         }
@@ -287,8 +301,8 @@ impl Fetcher {
     }
 
     /// Asks again after a pause, and after a look at who leads it now.
-    fn delay(&mut self, partition: &TopicPartition) {
-        self.client.forget_leader(&partition.topic, partition.partition);
+    fn delay(&mut self, partition: &TopicPartition, broker: i32) {
+        self.client.forget_leader(&partition.topic, partition.partition, broker);
         let not_before = runtime::now() + self.client.options().retry_pause;
         for assigned in self.assigned.iter_mut().filter(|found| found.partition == *partition) {
             assigned.is_in_flight = false;

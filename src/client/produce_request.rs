@@ -2,9 +2,11 @@
 //! gathered, sequenced and tried again is the caller's to say.
 
 use super::error::ClientError;
-use super::{Acks, Client, TopicPartition};
+use super::{Acks, Broker, Client, TopicPartition};
 use crate::types::{Offset, Timestamp, TopicId};
-use crate::wire::api::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
+use crate::wire::api::produce::{
+    LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse, TopicProduceData,
+};
 use crate::wire::api::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use crate::wire::{Records, Str};
 use bytes::Bytes;
@@ -78,10 +80,33 @@ impl Client {
             return Ok(ProduceAnswer { results, throttle: Duration::ZERO });
         }
         let response = connection.call_version(&request, version, records, limit).await?;
+        if !response.node_endpoints.is_empty() {
+            self.follow_all(&response, &ids, batches);
+        }
         let results =
             batches.iter().map(|(partition, _)| find_answer(&response, &ids, partition)).collect();
         let throttle = u64::try_from(response.throttle_time_ms).unwrap_or(0);
         Ok(ProduceAnswer { results, throttle: Duration::from_millis(throttle) })
+    }
+
+    /// Takes up the leaders that refusals tell (KIP-951).
+    fn follow_all(
+        &self,
+        response: &ProduceResponse,
+        ids: &HashMap<TopicId, Str>,
+        batches: &[(TopicPartition, Bytes)],
+    ) {
+        let named = response
+            .node_endpoints
+            .iter()
+            .map(|node| Broker::listed(node.node_id, &node.host, node.port, node.rack.as_deref()));
+        let named: Vec<Broker> = named.collect();
+        for (partition, _) in batches {
+            if let Some(found) = find(response, ids, partition) {
+                let LeaderIdAndEpoch { leader_id, leader_epoch } = found.current_leader;
+                self.follow(partition, (leader_id, leader_epoch), &named);
+            }
+        }
     }
 
     /// An id and epoch for an idempotent producer (KIP-98).
@@ -102,22 +127,27 @@ impl Client {
     }
 }
 
+fn find<'a>(
+    response: &'a ProduceResponse,
+    ids: &HashMap<TopicId, Str>,
+    partition: &TopicPartition,
+) -> Option<&'a PartitionProduceResponse> {
+    let is_of = |topic_id: &TopicId, name: &Str| match name.is_empty() {
+        true => ids.get(topic_id) == Some(&partition.topic),
+        false => *name == partition.topic,
+    };
+    let topic = response.responses.iter().find(|topic| is_of(&topic.topic_id, &topic.name))?;
+    topic.partition_responses.iter().find(|found| found.index == partition.partition)
+}
+
 fn find_answer(
     response: &ProduceResponse,
     ids: &HashMap<TopicId, Str>,
     partition: &TopicPartition,
 ) -> Result<Acknowledged, ClientError> {
-    let is_of = |topic_id: &TopicId, name: &Str| match name.is_empty() {
-        true => ids.get(topic_id) == Some(&partition.topic),
-        false => *name == partition.topic,
-    };
-    let topic = response.responses.iter().find(|topic| is_of(&topic.topic_id, &topic.name));
-    let found = topic.and_then(|topic| {
-        topic.partition_responses.iter().find(|found| found.index == partition.partition)
-    });
     let what = || format!("producing to {partition}");
-    let found: &PartitionProduceResponse =
-        found.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
+    let found = find(response, ids, partition);
+    let found = found.ok_or_else(|| ClientError::NotAnswered { what: what() })?;
     ClientError::check(found.error_code, found.error_message.as_deref(), what)?;
     let append_time = found.log_append_time_ms;
     Ok(Acknowledged {

@@ -363,3 +363,30 @@ fn a_broker_that_stays_away_fails_the_records_in_time() {
         assert_eq!(broker.next_producer_id.get(), 2);
     });
 }
+
+#[test]
+fn a_leader_is_followed_when_it_is_news_and_it_is_known_where_it_is() {
+    Simulation::new(1).run(async {
+        let broker: Rc<Broker> = Rc::default();
+        let client = broker.start();
+        let topic = Str::from(TOPIC);
+        client.topic(&topic).await.unwrap();
+        let partition = TopicPartition { topic, partition: 0 };
+        let named = [crate::client::Broker::listed(2, "127.0.0.1", 9093, Some("r"))];
+        let follow = |leader, epoch, named: &[crate::client::Broker]| {
+            client.follow(&partition, (leader, epoch), named);
+            client.leader(TOPIC, 0)
+        };
+        assert_eq!(follow(2, 0, &[]), Some(1), "nobody says where it is");
+        assert_eq!(follow(-1, -1, &named), Some(1), "nobody leads");
+        assert_eq!(follow(2, 0, &named), Some(2));
+        assert_eq!(client.metadata(|known| known.brokers[&2].clone()), named[0]);
+        assert_eq!(follow(1, 0, &[]), Some(2), "that is as old");
+        client.forget_leader(TOPIC, 0, 1);
+        assert_eq!(client.leader(TOPIC, 0), Some(2), "another leads by now");
+        client.forget_leader(TOPIC, 0, 2);
+        assert_eq!(client.leader(TOPIC, 0), None);
+        assert_eq!(follow(1, 1, &[]), Some(1), "it is known where that is");
+        assert_eq!(client.leader(TOPIC, 1), Some(1), "others are as they were");
+    });
+}

@@ -1,10 +1,11 @@
 //! For tests: all shards of a host on one simulation, with their control planes.
 
-use super::{ConnectionInfo, ControlPlane, Controller, Endpoints, StartError};
+use super::{ConnectionInfo, ControlPlane, Controller, StartError};
 use crate::config::Config;
 use crate::log::{LogOptions, ShardLog};
 use crate::probe::Probe;
 use crate::runtime;
+use crate::shard::endpoints::Endpoints;
 use crate::shard::{Shard, mailbox};
 use crate::types::ShardId;
 use crate::wire::{Decoder, Request, RequestHeader, decode_response};

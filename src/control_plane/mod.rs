@@ -6,7 +6,7 @@
 //!
 //! - `controller`, `state`, `metadata_log`, `record`, `adopt`: the facts and how they last
 //! - `examine`: the facts of a data directory that no broker uses
-//! - `endpoints`, `configs`, `broker_configs`, `topic_name`: who is who, and what may be set and named
+//! - `configs`, `broker_configs`, `topic_name`: what may be set and named
 //! - `dynamic_configs`: what may be set for brokers while they run; `kafka_names`: what Kafka has beside that
 //! - `administration`: what tools ask a cluster beside topics and their settings; `group_configs`: what may be
 //!   set for a group
@@ -31,7 +31,6 @@ mod describe_configs;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod dynamic_configs;
-pub mod endpoints;
 pub mod examine;
 mod group_configs;
 pub mod groups;
@@ -52,7 +51,6 @@ pub mod state;
 pub mod topic_name;
 
 pub use controller::{Controller, StartError};
-pub use endpoints::{Broker, Endpoints};
 
 use dynamic_configs::BrokerSettings;
 use groups::{Caller, CoordinatorsHere};
@@ -61,6 +59,7 @@ use crate::config::Config;
 use crate::limits::CONTROL_REQUEST_BYTES_MAX;
 use crate::shard::Shard;
 use crate::shard::coordinators::Coordinators;
+use crate::shard::endpoints::Endpoints;
 use crate::shard::image::MetadataImage;
 use crate::shard::quotas::Meter;
 use crate::wire::{
@@ -98,6 +97,7 @@ impl ControlPlane {
         config: Arc<Config>,
         endpoints: Arc<Endpoints>,
     ) -> Rc<ControlPlane> {
+        shard.set_endpoints(endpoints.clone());
         let groups = CoordinatorsHere::new(&config);
         let producer_ids = RefCell::new(0..0);
         let plane = Rc::new(ControlPlane { shard, config, endpoints, groups, producer_ids });

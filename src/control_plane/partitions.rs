@@ -85,10 +85,10 @@ impl ControlPlane {
         place: &PartitionPlace,
     ) -> Standing {
         let replica = self.endpoints.broker_of(place.shard);
-        if image.is_offline(PartitionKey { topic_id, index }) {
-            return Standing { replica, leader: NO_LEADER, offline: vec![replica] };
+        match self.endpoints.leader_of(image, PartitionKey { topic_id, index }, place) {
+            Some(leader) => Standing { replica, leader, offline: Vec::new() },
+            None => Standing { replica, leader: NO_LEADER, offline: vec![replica] },
         }
-        Standing { replica, leader: replica, offline: Vec::new() }
     }
 }
 

@@ -8,9 +8,11 @@ use super::fetch_read::{
     Outcome, PartitionRead, bytes_to_hold, is_enough, read_on, rewind, wait_for_more,
 };
 use super::fetch_session::{Fetching, SessionCache, SessionKey, SessionPartition};
+use super::leaders::{Leader, Leaders};
 use super::response::{Part, Response, room_for};
 use crate::runtime;
 use crate::shard::Shard;
+use crate::shard::endpoints::Broker;
 use crate::shard::image::{MetadataImage, PartitionPlace, Topic};
 use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
@@ -18,19 +20,29 @@ use crate::shard::request::{PartitionKey, ShardReply, ShardRequest};
 use crate::types::{Offset, ShardId};
 use crate::wire::api::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
-    FetchableTopicResponse, PartitionData,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use crate::wire::{ErrorCode, Records, RequestHeader, encode_response_in_room};
+use crate::wire::{ErrorCode, Records, RequestHeader, Str, encode_response_in_room};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// First version with sessions (KIP-227), and first that names topics by id (KIP-516).
 const SESSION_VERSION_MIN: i16 = 7;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
+/// First version that names the leader of a partition that is elsewhere (KIP-951), as by Kafka: the field is older.
+const LEADERS_VERSION_MIN: i16 = 16;
 /// What one fetch may take of its client's quota, in time.
 const QUOTA_SECONDS_PER_FETCH_MAX: f64 = 10.0;
 /// Longest wait that a client may ask for; a longer one is shortened.
 const WAIT_MS_MAX: i32 = 60 * 60 * 1000;
+
+/// Who asks, and for which answer.
+pub struct Asker {
+    pub header: RequestHeader,
+    /// The address that the client reached.
+    pub local: SocketAddr,
+}
 
 /// A fetch's limits, as far as they are the same for all partitions.
 #[derive(Clone, Copy)]
@@ -47,12 +59,12 @@ pub async fn fetch(
     shard: Rc<Shard>,
     sessions: Rc<SessionCache>,
     answers: Rc<AnswerBudget>,
-    header: RequestHeader,
+    asker: Asker,
     request: FetchRequest,
     fetch_bytes_max: usize,
     meter: Option<&Meter>,
 ) -> Response {
-    let version = header.api_version;
+    let version = asker.header.api_version;
     let quota = meter.and_then(|meter| meter.rate(QuotaKind::FetchBytes));
     // As Kafka, so that a large fetch does not silence its client for long.
     let fetch_bytes_max = quota.map_or(fetch_bytes_max, |quota| {
@@ -75,7 +87,7 @@ pub async fn fetch(
             let throttle_time_ms = meter.map_or(0, Meter::settle);
             let response =
                 FetchResponse { error_code, throttle_time_ms, ..FetchResponse::default() };
-            return encode(&header, &response, Vec::new());
+            return encode(&asker.header, &response, Vec::new());
         }
     };
     if !fetching.impossible.is_empty() {
@@ -91,7 +103,7 @@ pub async fn fetch(
         meter.settle()
     });
     let mut response =
-        answer(&header, fetching, &wanted, outcomes, committed_only, throttle_time_ms);
+        answer(&shard, &asker, fetching, &wanted, outcomes, committed_only, throttle_time_ms);
     share.set(response.bytes());
     response.share = Some(share);
     response
@@ -226,15 +238,16 @@ async fn check_epoch(
             diverges.then_some(Outcome::Diverging(end))
         }
         ShardReply::EpochEnd(Ok(None)) => Some(Outcome::Error(ErrorCode::OffsetOutOfRange)),
-        ShardReply::EpochEnd(Err(error)) => Some(Outcome::Error(code_of(&error))),
-        _ => Some(Outcome::Error(ErrorCode::NotLeaderOrFollower)),
+        ShardReply::EpochEnd(Err(error)) => Some(Outcome::refused(code_of(&error), owner)),
+        _ => Some(Outcome::NotAt(owner)),
     }
 }
 
 // ---------------------------------------------------------------- the answer
 
 fn answer(
-    header: &RequestHeader,
+    shard: &Shard,
+    asker: &Asker,
     fetching: Fetching,
     wanted: &[SessionPartition],
     outcomes: Vec<Outcome>,
@@ -246,9 +259,14 @@ fn answer(
         FetchResponse { session_id: session.id, throttle_time_ms, ..FetchResponse::default() };
     let mut records = Vec::new();
     let mut last_with_data = None;
+    let mut leaders = Leaders::new(asker.local);
     for (place, (partition, outcome)) in wanted.iter().zip(outcomes).enumerate() {
         let bytes = outcome.bytes();
-        let (data, parts) = data_of(partition.key.index, outcome, committed_only);
+        let leader = leader_of(shard, asker, &partition.key, &outcome, &mut leaders);
+        let (mut data, parts) = data_of(partition.key.index, outcome, committed_only);
+        if let Some(Leader { id, epoch }) = leader {
+            data.current_leader = LeaderIdAndEpoch { leader_id: id, leader_epoch: epoch };
+        }
         // The session may have changed while this fetch waited: a client that pipelines on one session.
         let known = session.partitions.get_mut(place).filter(|known| known.key == partition.key);
         let news = known.is_none_or(|known| {
@@ -285,7 +303,39 @@ fn answer(
         let partitions = partitions.into_iter().map(data_of).collect();
         response.responses.push(FetchableTopicResponse { topic, topic_id, partitions });
     }
-    encode(header, &response, records)
+    response.node_endpoints = leaders.brokers(shard).into_iter().map(endpoint).collect();
+    encode(&asker.header, &response, records)
+}
+
+/// Who leads a partition that was refused because it is elsewhere, or because its client knows an older epoch.
+fn leader_of(
+    shard: &Shard,
+    asker: &Asker,
+    key: &SessionKey,
+    outcome: &Outcome,
+    leaders: &mut Leaders,
+) -> Option<Leader> {
+    let refused_by = match outcome {
+        Outcome::NotAt(owner) => Some(*owner),
+        Outcome::Error(ErrorCode::FencedLeaderEpoch) => None,
+        _ => return None,
+    };
+    let version = asker.header.api_version;
+    if version < LEADERS_VERSION_MIN {
+        return None;
+    }
+    let image = shard.image();
+    let topic = find_topic(&image, version, key).ok()?;
+    leaders.find(shard, &image, topic, key.index, refused_by)
+}
+
+fn endpoint(broker: Broker) -> NodeEndpoint {
+    NodeEndpoint {
+        node_id: broker.id,
+        host: Str::from(broker.host),
+        port: i32::from(broker.port),
+        rack: broker.rack.map(Str::from),
+    }
 }
 
 fn data_of(
@@ -307,6 +357,7 @@ fn data_of(
                 data.aborted_transactions = Some(Vec::new());
             }
         }
+        Outcome::NotAt(_) => data.error_code = ErrorCode::NotLeaderOrFollower,
         Outcome::Diverging(end) => data.diverging_epoch = end,
         Outcome::Read(read) => {
             data.high_watermark = read.high_watermark.0;

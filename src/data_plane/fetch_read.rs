@@ -21,10 +21,20 @@ use std::time::Duration;
 pub enum Outcome {
     Read(PartitionRead),
     Error(ErrorCode),
+    /// The core that was asked for it does not have it.
+    NotAt(ShardId),
     Diverging(EpochEndOffset),
 }
 
 impl Outcome {
+    /// What a core said instead of giving what it was asked for.
+    pub fn refused(code: ErrorCode, by: ShardId) -> Outcome {
+        match code {
+            ErrorCode::NotLeaderOrFollower => Outcome::NotAt(by),
+            code => Outcome::Error(code),
+        }
+    }
+
     pub fn bytes(&self) -> usize {
         self.read().map_or(0, |read| read.bytes)
     }
@@ -298,7 +308,7 @@ async fn read_turn(
                 taken += pieces.bytes;
                 read.take(pieces);
             }
-            Err(code) => outcomes[place] = Outcome::Error(code),
+            Err(code) => outcomes[place] = Outcome::refused(code, read.owner),
         }
     }
 }

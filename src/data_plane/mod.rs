@@ -6,6 +6,7 @@ mod errors;
 pub mod fetch;
 mod fetch_read;
 mod fetch_session;
+mod leaders;
 pub mod produce;
 mod record_faults;
 mod response;

@@ -4,27 +4,32 @@
 //! connection's line as a `ProduceInFlight`. Never decompresses what is stored, never copies a record.
 
 use super::errors::{code_of, log_start_of};
+use super::leaders::{Leader, Leaders};
 use super::record_faults::{self, RecordFaults, Room};
 use super::response::{Response, room_for};
 use crate::runtime;
+use crate::shard::endpoints::Broker;
 use crate::shard::image::{MetadataImage, Topic};
 use crate::shard::quota_table::QuotaKind;
 use crate::shard::quotas::Meter;
 use crate::shard::request::{PartitionError, PartitionKey, Produced};
 use crate::shard::{AppendTicket, Shard};
-use crate::types::{Timestamp, TopicId};
+use crate::types::{ShardId, Timestamp, TopicId};
 use crate::wire::api::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData, TopicProduceResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use crate::wire::{Encoder, ErrorCode, Records, RequestHeader, Str, encode_response_in_room};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// First version that may carry zstd (KIP-110).
 const ZSTD_VERSION_MIN: i16 = 7;
+/// First version that names the leader of a partition that is elsewhere (KIP-951).
+const LEADERS_VERSION_MIN: i16 = 10;
 /// First version that names topics by id.
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 
@@ -35,6 +40,8 @@ const ADMIN_CLIENT: &str = "__admin_client";
 struct Waiting {
     /// Of its answer: the topic's place in the response, and the partition's in the topic.
     place: (usize, usize),
+    /// The core that was asked.
+    owner: ShardId,
     ticket: AppendTicket,
     /// While its log may still refuse it.
     batch: Option<Bytes>,
@@ -54,18 +61,21 @@ pub struct ProduceInFlight {
     waiting: VecDeque<Waiting>,
     /// For records that the answer says what is wrong with.
     room: Room,
+    /// That the answer names.
+    leaders: Leaders,
     /// Of a client that has quotas.
     meter: Option<Rc<Meter>>,
     /// Of records.
     bytes: usize,
 }
 
-/// Starts all appends of a request.
+/// Starts all appends of a request. `local`: the address that its client reached.
 pub fn dispatch(
     shard: &Rc<Shard>,
     header: &RequestHeader,
     request: ProduceRequest,
     meter: Option<Rc<Meter>>,
+    local: SocketAddr,
 ) -> ProduceInFlight {
     let version = header.api_version;
     let acks = request.acks;
@@ -79,6 +89,7 @@ pub fn dispatch(
         response: ProduceResponse { responses, ..ProduceResponse::default() },
         waiting: VecDeque::new(),
         room: Room::default(),
+        leaders: Leaders::new(local),
         meter,
         bytes: 0,
     };
@@ -138,7 +149,7 @@ impl ProduceInFlight {
                     let ticket = self.shard.append_at(owner, key, batch, now);
                     let batch = kept.filter(|_| !ticket.is_taken());
                     let place = (self.response.responses.len(), answer.partition_responses.len());
-                    self.waiting.push_back(Waiting { place, ticket, batch });
+                    self.waiting.push_back(Waiting { place, owner, ticket, batch });
                     ErrorCode::None
                 }
                 Err(code) => code,
@@ -205,6 +216,15 @@ impl ProduceInFlight {
                         record_faults::find(&error, at, &batch, now, &mut self.room)
                     });
                     refuse(answer, &error, faults);
+                    let is_elsewhere = answer.error_code == ErrorCode::NotLeaderOrFollower;
+                    if is_elsewhere
+                        && self.version >= LEADERS_VERSION_MIN
+                        && let Some(found) = found
+                    {
+                        let (index, owner) = (answer.index, Some(first.owner));
+                        let leader = self.leaders.find(&self.shard, &image, found, index, owner);
+                        answer.current_leader = leader.map(told).unwrap_or_default();
+                    }
                 }
             }
         }
@@ -217,6 +237,8 @@ impl ProduceInFlight {
             let refused = codes.find(|answer| !answer.error_code.is_none());
             return Poll::Ready(refused.map_or(Ok(Response::default()), |r| Err(r.error_code)));
         }
+        let leaders = self.leaders.brokers(&self.shard).into_iter();
+        self.response.node_endpoints = leaders.map(endpoint).collect();
         Poll::Ready(Ok(Response::encoded(self.encode())))
     }
 
@@ -254,4 +276,17 @@ fn refuse(
     answer.error_code = error_code;
     answer.record_errors = record_errors;
     answer.error_message = Some(Str::from(error_message));
+}
+
+fn told(leader: Leader) -> LeaderIdAndEpoch {
+    LeaderIdAndEpoch { leader_id: leader.id, leader_epoch: leader.epoch }
+}
+
+fn endpoint(broker: Broker) -> NodeEndpoint {
+    NodeEndpoint {
+        node_id: broker.id,
+        host: Str::from(broker.host),
+        port: i32::from(broker.port),
+        rack: broker.rack.map(Str::from),
+    }
 }

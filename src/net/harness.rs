@@ -2,13 +2,14 @@
 
 use super::Server;
 use crate::config::Config;
-use crate::control_plane::{ControlPlane, Controller, Endpoints};
+use crate::control_plane::{ControlPlane, Controller};
 use crate::data_plane::{AnswerBudget, SessionCache};
 use crate::log::{LogOptions, ShardLog};
 use crate::probe::Probe;
 use crate::router::Services;
 use crate::runtime::sim::on_core;
 use crate::runtime::{self, ListenOptions, Listener, Stream, create_directory_all};
+use crate::shard::endpoints::Endpoints;
 use crate::shard::{Shard, mailbox};
 use crate::types::{ShardId, Timestamp};
 use crate::wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};

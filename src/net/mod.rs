@@ -14,6 +14,8 @@ pub use server::Server;
 #[cfg(test)]
 mod group_consumer_tests;
 #[cfg(test)]
+mod moving_tests;
+#[cfg(test)]
 mod quota_tests;
 #[cfg(test)]
 mod tests;

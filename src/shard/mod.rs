@@ -1,8 +1,10 @@
 //! REQUEST -> OWNING CORE: what one core has, and the way to what another has.
 //!
 //! - `placement` (pure): which core owns a partition
+//! - `endpoints` (pure): which broker and address stand for which core, as clients see them
 //! - `image`: the cluster-wide facts as an immutable snapshot; `id_map` (pure): what is looked up by ids for each batch
 //! - `opening`: partitions that a start has not opened yet; `offline`: those that cannot be read
+//! - `leaving`: partitions on their way to another core
 //! - `planted`: bugs of moves, for tests of the tests
 //! - `scrape`: what is read of a shard for the admin port; `load`: what it has to do, and for which partitions
 //! - `quota_table` (pure), `quotas`: what clients may use, and how long those that use more are to be still
@@ -12,8 +14,10 @@
 
 pub mod control;
 pub mod coordinators;
+pub mod endpoints;
 pub mod id_map;
 pub mod image;
+mod leaving;
 mod lifecycle;
 pub mod load;
 pub mod mailbox;
@@ -33,8 +37,10 @@ use crate::probe::{FrontReading, Probe};
 use crate::types::ShardId;
 use control::Controller;
 use coordinators::Coordinators;
+use endpoints::Endpoints;
 use id_map::IdMap;
 use image::HeldImage;
+use leaving::Leaving;
 use lifecycle::Lifecycle;
 use load::{Hosted, Windows};
 use mailbox::Mailbox;
@@ -43,6 +49,7 @@ use quotas::Ledger;
 use request::PartitionKey;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 pub use serve::{AppendTicket, Reading};
 
@@ -54,9 +61,12 @@ pub struct Shard {
     pub probe: Rc<Probe>,
     pub mailbox: Mailbox,
     image: RefCell<HeldImage>,
+    /// None before there is somebody who answers clients.
+    endpoints: RefCell<Option<Arc<Endpoints>>>,
     partitions: RefCell<IdMap<PartitionKey, Hosted>>,
     /// Those that move to other shards and are not closed yet. Nobody reaches them by their keys any more.
     closing: RefCell<Vec<Rc<Partition>>>,
+    leaving: Leaving,
     opening: Opening,
     windows: Windows,
     quotas: Ledger,
@@ -82,8 +92,10 @@ impl Shard {
             probe,
             mailbox: Mailbox::new(usize::from(shards)),
             image: RefCell::default(),
+            endpoints: RefCell::default(),
             partitions: RefCell::default(),
             closing: RefCell::default(),
+            leaving: Leaving::default(),
             opening: Opening::default(),
             windows: Windows::default(),
             quotas: Ledger::default(),
@@ -99,6 +111,16 @@ impl Shard {
     /// The cluster-wide facts as this shard knows them now.
     pub fn image(&self) -> HeldImage {
         self.image.borrow().clone()
+    }
+
+    /// Says who is who for clients.
+    pub fn set_endpoints(&self, endpoints: Arc<Endpoints>) {
+        *self.endpoints.borrow_mut() = Some(endpoints);
+    }
+
+    /// Who is who for clients. All shards share it: to be asked for by what is rare.
+    pub fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.endpoints.borrow().clone()
     }
 
     pub fn set_controller(&self, controller: Rc<dyn Controller>) {

@@ -82,6 +82,7 @@ impl Shard {
     fn show(&self, image: Arc<MetadataImage>) {
         self.quotas.install(&image.quotas);
         *self.image.borrow_mut() = HeldImage::new(image);
+        self.leaving.end_all();
         if let Some(coordinators) = self.coordinators() {
             coordinators.installed();
         }
@@ -177,10 +178,11 @@ impl Shard {
         if self.is_stopping() {
             return GivenUp::Kept;
         }
+        self.begin_leaving(key);
         self.close_moved(key).await.map_or(GivenUp::Complete, GivenUp::Failed)
     }
 
-    /// From the first moment on, whoever asks for the partition is told that it is not here. What is pending is
+    /// From the first moment on, whoever asks for the partition is refused (`leaving`). What is pending is
     /// completed and answered, and the files are left as by a stop, so that whoever opens them scans nothing. Gives
     /// the fault that kept them from it, but for a full disk: what that left undone, whoever opens them does.
     async fn close_moved(&self, key: PartitionKey) -> Option<LogFault> {

@@ -36,6 +36,8 @@ pub enum AppendTicket {
     Elsewhere(Call),
     /// The partition is being opened.
     Early(Rc<EarlyAppend>),
+    /// The partition is not here. While it leaves for another core, the refusal waits until it is known for which.
+    NotHere(Rc<Shard>, PartitionKey),
     Refused(Option<PartitionError>),
 }
 
@@ -72,6 +74,10 @@ impl AppendTicket {
                 ShardReply::Append(outcome) => Poll::Ready(outcome),
                 _ => Poll::Ready(Err(PartitionError::Stopping)),
             },
+            AppendTicket::NotHere(shard, key) => {
+                ready!(shard.leaving.poll_told(*key, context));
+                Poll::Ready(Err(PartitionError::NotHere))
+            }
             AppendTicket::Refused(error) => {
                 Poll::Ready(Err(error.take().unwrap_or(PartitionError::Stopping)))
             }
@@ -192,6 +198,7 @@ impl Shard {
                 let faults = probe.faults.get();
                 AppendTicket::Here { partition, dispatched, key, probe, faults }
             }
+            Err(PartitionError::NotHere) => AppendTicket::NotHere(self.clone(), key),
             Err(error) => AppendTicket::Refused(Some(error)),
         }
     }
@@ -281,18 +288,30 @@ impl Shard {
                 settle(&mut results, &mut left, done);
             }
         }
-        self.note_reads(specs, &mut results);
+        if self.note_reads(specs, &mut results) {
+            self.may_be_told(specs.iter().map(|spec| spec.key)).await;
+        }
         results
     }
 
-    fn note_reads(&self, specs: &[ReadSpec], results: &mut [Result<ReadBatches, PartitionError>]) {
+    /// Whether some partitions are not here.
+    fn note_reads(
+        &self,
+        specs: &[ReadSpec],
+        results: &mut [Result<ReadBatches, PartitionError>],
+    ) -> bool {
+        let mut some_are_not_here = false;
         for (spec, result) in specs.iter().zip(results) {
             match result {
                 Ok(batches) if batches.bytes > 0 => self.note_fetched(spec.key, batches.bytes),
                 Ok(_) => {}
-                Err(error) => self.judge(spec.key, error),
+                Err(error) => {
+                    self.judge(spec.key, error);
+                    some_are_not_here |= *error == PartitionError::NotHere;
+                }
             }
         }
+        some_are_not_here
     }
 
     /// A partition that has left this core while it was read has no fault: it is elsewhere.

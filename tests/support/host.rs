@@ -5,13 +5,14 @@
 
 use bytes::{Bytes, BytesMut};
 use corelog::config::Config;
-use corelog::control_plane::{ConnectionInfo, ControlPlane, Endpoints};
+use corelog::control_plane::{ConnectionInfo, ControlPlane};
 use corelog::data_plane::{AnswerBudget, Response, SessionCache};
 use corelog::log::{Dispatched, LogConfig, LogOptions, Partition, ShardLog, WatchKey};
 use corelog::probe::Probe;
 use corelog::router::{self, Services};
 use corelog::runtime;
 use corelog::runtime::sim::{Simulation, SimulationOptions};
+use corelog::shard::endpoints::Endpoints;
 use corelog::shard::image::{MetadataImage, PartitionPlace, Topic};
 use corelog::shard::{Shard, mailbox};
 use corelog::types::{Offset, ShardId, Timestamp, TopicId};

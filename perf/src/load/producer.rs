@@ -437,7 +437,7 @@ impl Producer {
                 Err(error) => Err(error.clone()),
             };
             self.lanes[lane].in_flight -= 1;
-            self.settle_batch(lane, batch, result, now, running);
+            self.settle_batch(leader, lane, batch, result, now, running);
             let entry = &mut self.lanes[lane];
             if entry.in_flight == 0 {
                 entry.is_blocked = false;
@@ -451,6 +451,7 @@ impl Producer {
 
     fn settle_batch(
         &mut self,
+        leader: i32,
         lane: usize,
         mut batch: Batch,
         result: Result<Acknowledged, ClientError>,
@@ -476,7 +477,8 @@ impl Producer {
                     entry.is_blocked = entry.in_flight > 0;
                     batch.due_at = now;
                     entry.put_back(batch);
-                    self.given.client.forget_leader(&entry.place.topic, entry.place.partition);
+                    let place = &entry.place;
+                    self.given.client.forget_leader(&place.topic, place.partition, leader);
                     self.find_leaders(running);
                     return;
                 }

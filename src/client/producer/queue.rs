@@ -246,6 +246,11 @@ impl Queue {
         settled
     }
 
+    /// Another broker leads the partition: what failed goes there at once.
+    pub fn end_pause(&mut self) {
+        self.not_before = Instant::default();
+    }
+
     /// A sequence out of order follows from an earlier batch that failed, unless there is none.
     fn may_retry(&self, error: &ClientError, place: usize) -> bool {
         let follows = self.rules.is_idempotent && (place > 0 || self.has_gap);

@@ -219,11 +219,15 @@ impl Shared {
                 let mut state = self.state.borrow_mut();
                 for Answer { place, batch, result } in answers {
                     let entry = &mut state.partitions[place];
-                    if result.as_ref().is_err_and(ClientError::is_retriable) {
-                        self.client
-                            .forget_leader(&entry.partition.topic, entry.partition.partition);
+                    let TopicPartition { topic, partition } = &entry.partition;
+                    let is_retried = result.as_ref().is_err_and(ClientError::is_retriable);
+                    if is_retried {
+                        self.client.forget_leader(topic, *partition, broker);
                     }
                     let settled = entry.queue.settle(batch, result, now);
+                    if is_retried && self.client.leader(topic, *partition).is_some() {
+                        entry.queue.end_pause();
+                    }
                     self.note(settled, &mut state);
                 }
             }

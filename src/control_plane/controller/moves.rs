@@ -5,8 +5,9 @@
 //! One that fails in between is closed here and not opened there: it is offline at its new place until the next start,
 //! and who has it moved is told why.
 //!
-//! In between, whoever asks for the partition is told NOT_LEADER_OR_FOLLOWER and looks for its leader again. The
-//! controller does nothing else meanwhile: what it decides next finds the partition at its new place.
+//! In between, whoever asks for the partition is refused with NOT_LEADER_OR_FOLLOWER, and told so once the new place is
+//! shown, so that it can be named. The controller does nothing else meanwhile: what it decides next finds the partition
+//! at its new place.
 
 use super::{Pending, Worker};
 use crate::control_plane::record::Record;

@@ -246,6 +246,66 @@ fn fetch_of_librdkafka_and_the_java_client() {
     );
 }
 
+/// KIP-951, by Kafka's schemas: the leader in the partition's tags, its endpoint in the response's.
+#[test]
+fn refusals_name_the_leader_in_tagged_fields() {
+    check_body(
+        12,
+        "02 02 74 02 00000002 0006 ffffffffffffffff ffffffffffffffff ffffffffffffffff 01 00 \
+         01 00 09 00000401 00000003 00 00 00000000 \
+         01 00 0e 02 00000401 02 68 00002386 02 72 00",
+        ProduceResponse {
+            responses: vec![produce::TopicProduceResponse {
+                name: text("t"),
+                partition_responses: vec![produce::PartitionProduceResponse {
+                    index: 2,
+                    error_code: ErrorCode::NotLeaderOrFollower,
+                    base_offset: -1,
+                    current_leader: produce::LeaderIdAndEpoch { leader_id: 1025, leader_epoch: 3 },
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            node_endpoints: vec![produce::NodeEndpoint {
+                node_id: 1025,
+                host: text("h"),
+                port: 9094,
+                rack: Some(text("r")),
+            }],
+            ..Default::default()
+        },
+    );
+    let id = "0e19833b5f064779a2f3c0b592617924";
+    check_body(
+        16,
+        &format!(
+            "00000000 0000 00000000 02 {id} 02 00000002 004a ffffffffffffffff ffffffffffffffff \
+             ffffffffffffffff 00 ffffffff 01 01 01 09 00000401 00000003 00 00 \
+             01 00 0d 02 00000401 02 68 00002386 00 00"
+        ),
+        FetchResponse {
+            responses: vec![fetch::FetchableTopicResponse {
+                topic_id: topic_id(id),
+                partitions: vec![fetch::PartitionData {
+                    partition_index: 2,
+                    error_code: ErrorCode::FencedLeaderEpoch,
+                    high_watermark: -1,
+                    current_leader: fetch::LeaderIdAndEpoch { leader_id: 1025, leader_epoch: 3 },
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            node_endpoints: vec![fetch::NodeEndpoint {
+                node_id: 1025,
+                host: text("h"),
+                port: 9094,
+                rack: None,
+            }],
+            ..Default::default()
+        },
+    );
+}
+
 #[test]
 fn admin_requests_of_kafkajs_and_the_java_client() {
     check_request(

@@ -100,6 +100,19 @@ fn what_failed_goes_again_in_order_with_its_sequences() {
 }
 
 #[test]
+fn what_failed_goes_at_once_where_another_broker_leads() {
+    let (mut queue, _) = queue(2);
+    let sent: Vec<_> = (0..2).map(|_| take(&mut queue)).collect();
+    queue.settle(sent[0].0, refused(ErrorCode::NotLeaderOrFollower), at(1));
+    queue.end_pause();
+    assert_eq!(queue.due(true), None, "the other is still on its way");
+    queue.settle(sent[1].0, refused(ErrorCode::NotLeaderOrFollower), at(2));
+    queue.end_pause();
+    assert_eq!(queue.due(true), Some(at(0)));
+    assert_eq!(take(&mut queue), sent[0]);
+}
+
+#[test]
 fn a_batch_refused_for_good_restarts_the_partition_under_another_id() {
     let (mut queue, outcomes) = queue(4);
     let sent: Vec<_> = (0..4).map(|_| take(&mut queue)).collect();

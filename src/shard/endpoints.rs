@@ -4,6 +4,8 @@
 //! or with a single shard, the host is one broker on the common port. Plain values, built once the ports
 //! are bound, equal on all shards.
 
+use super::image::{MetadataImage, PartitionPlace};
+use super::request::PartitionKey;
 use crate::config::{Config, Endpoints as Mode};
 use crate::limits::SHARDS_MAX;
 use crate::types::ShardId;
@@ -78,6 +80,17 @@ impl Endpoints {
         } else {
             self.node_id
         }
+    }
+
+    /// The broker that leads a partition, as an image says: the one that serves its owner's, or none while nobody can
+    /// be served from it.
+    pub fn leader_of(
+        &self,
+        image: &MetadataImage,
+        key: PartitionKey,
+        place: &PartitionPlace,
+    ) -> Option<i32> {
+        (!image.is_offline(key)).then(|| self.broker_of(place.shard))
     }
 
     /// Whether a client that reached this port talks to one core, as to a broker of its own.
