@@ -6,6 +6,8 @@
 
 #[cfg(not(feature = "sim"))]
 mod ceilings;
+#[cfg(not(feature = "sim"))]
+mod commit_forms;
 mod compare;
 #[cfg(not(feature = "sim"))]
 mod direct_read;
@@ -56,6 +58,7 @@ enum Command {
     Sink(sink::Sink),
     Source(source::Source),
     DirectRead(direct_read::DirectRead),
+    CommitForms(commit_forms::CommitForms),
     Render(report::commands::Render),
     Compare(report::commands::Compare),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Sink(sink) => sink::run(&sink).map(|()| ExitCode::SUCCESS),
         Command::Source(source) => source::run(&source).map(|()| ExitCode::SUCCESS),
         Command::DirectRead(read) => direct_read::run(&read).map(|()| ExitCode::SUCCESS),
+        Command::CommitForms(forms) => commit_forms::run(&forms).map(|()| ExitCode::SUCCESS),
         Command::Render(render) => done(report::commands::render(&render)),
         Command::Compare(compare) => done(report::commands::compare(&compare)),
     };
