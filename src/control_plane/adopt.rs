@@ -94,13 +94,13 @@ enum Label {
 pub async fn find(directory: &Path, state: &State) -> Result<Found, StartError> {
     let entries = runtime::list_directory(directory).await;
     let entries = entries.map_err(|error| MetadataLogError::io("list", directory, &error))?;
-    let folders = entries.into_iter().filter_map(folder_of);
-    let mut looks = stream::iter(folders)
-        .map(|folder| async move { (read_label(&directory.join(&folder.name)).await, folder) })
-        .buffered(LOOKS_MAX);
+    let folders: Vec<Folder> = entries.into_iter().filter_map(folder_of).collect();
+    let labels = folders.iter().map(|folder| directory.join(&folder.name).join(METADATA_NAME));
+    let labels = runtime::read_small_files(labels.collect(), METADATA_BYTES_MAX).await;
     let mut found = Found::default();
     let mut unknown = Vec::new();
-    while let Some((label, folder)) = looks.next().await {
+    for (folder, label) in folders.into_iter().zip(labels) {
+        let label = label.map(label_of);
         found.is_partial |= label.is_err();
         if let Ok(Label::Id(id)) = &label
             && state.deleted.contains(id)
@@ -340,15 +340,16 @@ pub(super) async fn read_topic_id(folder: &Path) -> Result<Option<TopicId>, Meta
 }
 
 async fn read_label(folder: &Path) -> io::Result<Label> {
-    let path = folder.join(METADATA_NAME);
-    let Some(bytes) = small_file::read(&path, METADATA_BYTES_MAX).await? else {
-        return Ok(Label::Missing);
-    };
+    small_file::read(&folder.join(METADATA_NAME), METADATA_BYTES_MAX).await.map(label_of)
+}
+
+fn label_of(bytes: Option<Vec<u8>>) -> Label {
+    let Some(bytes) = bytes else { return Label::Missing };
     let text = String::from_utf8_lossy(&bytes);
     let named = text.lines().find_map(|line| line.strip_prefix("topic_id:")).unwrap_or_default();
     // By its letters, as the log compares it: a bit may turn that says nothing.
     let id = TopicId::from_base64(named.trim()).filter(|id| id.to_base64() == named.trim());
-    Ok(id.filter(|id| *id != TopicId::ZERO).map_or(Label::Illegible, Label::Id))
+    id.filter(|id| *id != TopicId::ZERO).map_or(Label::Illegible, Label::Id)
 }
 
 /// The last line's epoch: `<epoch> <start offset>`, after the version and the count.

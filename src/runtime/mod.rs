@@ -36,8 +36,8 @@ pub mod sim;
 pub use self::sim::{
     DirectoryLock, File, Listener, MeshPeer, MeshReceiver, MeshSender, Stream, Task, busy_time,
     create_directory_all, last_modified, list_directory, mesh, now, prepare_directory,
-    process_usage, random_u64, remove_directory, remove_file, rename, sleep, spawn,
-    spawn_background, sync_directory, volume_space, wall_clock, yield_if_needed, yield_now,
+    process_usage, random_u64, read_small_files, remove_directory, remove_file, rename, sleep,
+    spawn, spawn_background, sync_directory, volume_space, wall_clock, yield_if_needed, yield_now,
 };
 
 use crate::types::Timestamp;
@@ -62,6 +62,7 @@ pub struct DirectoryEntry {
     pub is_directory: bool,
     /// Bytes; 0 for a directory.
     pub length: u64,
+    /// When a file was last written; of a directory nobody asks.
     pub modified: Timestamp,
 }
 

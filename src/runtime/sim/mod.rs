@@ -14,8 +14,8 @@ mod trace;
 
 pub use disk::{
     DirectoryLock, Disk, DiskOperation, DiskOptions, DiskSnapshot, Effect, Fault, File,
-    create_directory_all, last_modified, list_directory, prepare_directory, remove_directory,
-    remove_file, rename, sync_directory,
+    create_directory_all, last_modified, list_directory, prepare_directory, read_small_files,
+    remove_directory, remove_file, rename, sync_directory,
 };
 pub use executor::{
     Task, on_core, sleep, spawn, spawn_background, stall_core, yield_if_needed, yield_now,

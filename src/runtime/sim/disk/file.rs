@@ -185,6 +185,33 @@ pub async fn last_modified(directories: Vec<PathBuf>, end: &'static str) -> Vec<
     directories.into_iter().map(last).collect()
 }
 
+/// The bytes of each of these files, one after the other; `None` for one that is not there.
+pub async fn read_small_files(
+    paths: Vec<PathBuf>,
+    bytes_max: usize,
+) -> Vec<io::Result<Option<Vec<u8>>>> {
+    let mut all = Vec::with_capacity(paths.len());
+    for path in paths {
+        all.push(read_small_file(&path, bytes_max).await);
+    }
+    all
+}
+
+async fn read_small_file(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let options = FileOptions { read_only: true, ..FileOptions::default() };
+    let file = match File::open(path, options).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    match file.length().await? {
+        0 => Ok(Some(Vec::new())),
+        length if length > bytes_max as u64 => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "longer than it can be"))
+        }
+        length => Ok(Some(file.read_at(0, length as usize).await?.to_vec())),
+    }
+}
+
 /// Makes the entries of a directory durable: files made, renamed and removed in it.
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
     perform(Action::SyncDirectory(path.to_path_buf()), text(path)).await.map(|_| ())

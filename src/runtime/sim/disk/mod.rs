@@ -10,7 +10,7 @@ mod inode;
 
 pub use file::{
     DirectoryLock, File, create_directory_all, last_modified, list_directory, prepare_directory,
-    remove_directory, remove_file, rename, sync_directory,
+    read_small_files, remove_directory, remove_file, rename, sync_directory,
 };
 
 use super::World;
