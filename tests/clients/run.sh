@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stock clients against a running broker, lane by lane.
 #
-#   run.sh                      all lanes, against this repository's release build
+#   run.sh                      all lanes but those run by name only, against this repository's release build
 #   run.sh python kcat          just these
 #   run.sh list                 the lanes
 #
@@ -33,6 +33,7 @@ declare -A about=(
   [java]="the Java client" [go]="franz-go, sarama" [tools]="Apache Kafka's console tools, kafka-dump-log on what they wrote"
   [compatibility]="every method of Java's Admin, compared with Apache Kafka's answers"
   [groups]="groups of every client whose members come, go, are killed and paused, in both endpoint modes"
+  [quickstart]="the quickstarts of Kafka and of Kafka Streams, word for word, in both endpoint modes"
   [dump-log]="kafka-dump-log on sealed segments after a clean stop"
   [flights]="all flights through every client, read back by another"
   [flights-kill]="the same, with the broker killed in the middle"
@@ -41,6 +42,7 @@ declare -A about=(
   [hostile]="bad input, latency and memory watched")
 client_lanes=(oracle kcat python kafkajs java go tools)
 own_lanes=(compatibility dump-log flights flights-kill flights-restart adopt hostile)
+named_lanes=(groups quickstart) # by name only: they take minutes
 
 command_for() { echo "${BROKER_CMD//ENDPOINTS/$1}"; } # mode
 
@@ -123,6 +125,7 @@ lane_groups() {
   export JAVA_CLASSPATH=${JAVA_CLASSPATH:-} NODE_DEPS=$LAB/node GO_BIN=$LAB/go
   in_each_mode "$PYTHON" "$here/groups/workload.py"
 }
+lane_quickstart() { in_each_mode "$here/quickstart.sh"; }
 in_each_mode() { # command: its broker is watched as well
   local modes=$MODES mode p=0 f=0 s=0 counts before out=$LAB/mode.out
   [[ $BROKER_CMD == *ENDPOINTS* ]] || modes=once
@@ -155,6 +158,7 @@ need_for() { # lane: makes what it needs
     go) need_go ;;
     groups) need_python && { need_java; need_node; need_go; } || [ "${CI:-}" != true ] ;; # skips the groups of a missing one
     tools | dump-log | adopt) need_kafka ;;
+    quickstart) need_kafka && "$here/quickstart.sh" get ;;
     flights*) need_python; need_java; need_go; need_kcat; ! lacks python3 ;; # a missing one skips its part
   esac
 }
@@ -186,11 +190,11 @@ run_lane() { # lane, what to call it
 chosen=("$@")
 [ $# -eq 0 ] || [ "$1" = all ] && chosen=("${client_lanes[@]}" "${own_lanes[@]}")
 if [ "${1:-}" = list ]; then
-  for lane in "${client_lanes[@]}" "${own_lanes[@]}"; do printf '%-16s %s\n' "$lane" "${about[$lane]}"; done
+  for lane in "${client_lanes[@]}" "${own_lanes[@]}" "${named_lanes[@]}"; do printf '%-16s %s\n' "$lane" "${about[$lane]}"; done
   exit 0
 fi
 for lane in "${chosen[@]}"; do
-  [ -n "${about[$lane]:-}" ] || { echo "no lane '$lane'; there are: ${client_lanes[*]} ${own_lanes[*]}" >&2; exit 2; }
+  [ -n "${about[$lane]:-}" ] || { echo "no lane '$lane'; there are: ${client_lanes[*]} ${own_lanes[*]} ${named_lanes[*]}" >&2; exit 2; }
 done
 
 clients=() own=()
