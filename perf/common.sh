@@ -34,6 +34,16 @@ check_whole() { # name, value, least, most
     fi
 }
 
+check_durability() { # value
+    case $1 in
+    fsync | write | memory) ;;
+    *)
+        echo "perf/${0##*/}: DURABILITY=$1: fsync, write and memory are possible" >&2
+        exit 2
+        ;;
+    esac
+}
+
 # Ends a process that the script has started, by its id, which the named variable holds.
 end_process() { # variable
     local -n process=$1

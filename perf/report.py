@@ -26,6 +26,11 @@ class Run:
         flow = flow or self.flow
         return flow and flow[what] / self.seconds
 
+    def carried(self):
+        """Records per second that came through: produced or consumed, whichever were fewer."""
+        flows = (self.report["produced"], self.report["consumed"])
+        return min(self.rate(flow=flow) for flow in flows if flow)
+
     def megabytes(self):
         flow = self.flow
         return flow and flow["batch_bytes"] / self.seconds / 1e6
