@@ -135,6 +135,7 @@ def remarks(soak, over_time):
     print(f"- A straight line through all looks after the first tenth: RSS {slopes[0]} MB an hour, "
           f"what is not counted {slopes[1]}.")
     print(f"- A look every {interval} s; a tenth has the median of its looks, and the percentiles of all its records.")
+    print(f"- The generator used {shown(soak.generator())} % of its core meanwhile.")
     missing = len(parts) - sum(part["looks"] for part in parts)
     if missing > 1:
         print(f"- {missing} of {len(parts)} looks at the broker failed.")
