@@ -1,5 +1,5 @@
-"""What perf/bars does beside running the generator: reports made small, counters compared, connections held, and an
-idle process watched. Each command is one function; its arguments are those of the command line."""
+"""What perf/bars and perf/scaling do beside running the generator: reports made small, counters compared, connections held,
+and an idle process watched. Each command is one function; its arguments are those of the command line."""
 
 import json
 import os
@@ -9,11 +9,14 @@ import socket
 import struct
 import sys
 import time
-import urllib.request
 
-# What the broker counts that says where a fetch was served from.
+from admin import metrics, total
+
+# What the broker counts that says where a fetch was served from, what requests cost, and how many of them hop.
 COUNTERS = ("corelog_tail_cache_hits_total", "corelog_tail_cache_misses_total", "corelog_disk_read_bytes_total",
-            "corelog_fetched_bytes_total", "corelog_appended_bytes_total")
+            "corelog_fetched_bytes_total", "corelog_appended_bytes_total", "corelog_appended_records_total",
+            "corelog_hops_total", 'corelog_requests_total{api="Produce"}', 'corelog_requests_total{api="Fetch"}',
+            "corelog_shard_busy_seconds_total", "corelog_process_cpu_seconds_total")
 GAUGES = ("corelog_connections", "corelog_partitions", "corelog_partitions_unopened")
 
 
@@ -36,27 +39,21 @@ def rate(path, share):
     print(round(report["produced"]["records"] / report["seconds"] * int(share) / 100))
 
 
-def metrics(admin):
-    """The series of /metrics by name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line and line[0] != "#")}
-
-
-def total(series, name):
-    return sum(value for key, value in series.items() if key.split("{")[0] == name)
+def counters(admin):
+    """By name, with the time of a clock that all processes share."""
+    series = metrics(admin)
+    return {"seconds": time.monotonic(), **{name: total(series, name) for name in COUNTERS}}
 
 
 def count(admin, target):
     """What the broker has counted so far."""
-    series = metrics(admin)
-    write(target, {name: total(series, name) for name in COUNTERS})
+    write(target, counters(admin))
 
 
 def counted(admin, before, target):
-    """What it has counted since."""
-    series, before = metrics(admin), json.loads(pathlib.Path(before).read_text())
-    write(target, {name: total(series, name) - before[name] for name in COUNTERS})
+    """What it has counted since, and in how many seconds."""
+    now, before = counters(admin), json.loads(pathlib.Path(before).read_text())
+    write(target, {name: value - before[name] for name, value in now.items()})
 
 
 def receive(one, length):

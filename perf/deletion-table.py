@@ -1,7 +1,6 @@
 """The table of perf/deletion: reports of a steady load, and when the deletion in the middle of each began and ended."""
 
 import collections
-import datetime
 import json
 import math
 import pathlib
@@ -9,6 +8,7 @@ import statistics
 import sys
 
 from histogram import Histogram
+from report import measured_from
 
 out, warm_up = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 # A report says to the second when it began, and the load begins a moment later.
@@ -27,8 +27,7 @@ ratios, gone_after = [], []
 for path in sorted(out.glob("steady-*.json"), key=lambda path: int(path.stem.split("-")[1])):
     report, run = json.loads(path.read_text()), path.stem.split("-")[1]
     began, answered, gone = map(float, path.with_suffix(".times").read_text().split())
-    started = datetime.datetime.fromisoformat(report["environment"]["started_at"].replace("Z", "+00:00"))
-    measure = started.timestamp() + UNSURE / 2 + warm_up
+    measure = measured_from(report, warm_up)
     parts = {"before": collections.Counter(), "during": collections.Counter()}
     seconds = collections.Counter()
     for interval in report["intervals"]:

@@ -39,6 +39,15 @@ class Histogram:
             index += 1
         return Histogram(counts)
 
+    @staticmethod
+    def merged(histograms):
+        """All of them as one: counts are added up, nothing is averaged."""
+        counts = {}
+        for histogram in histograms:
+            for value, count in histogram.counts:
+                counts[value] = counts.get(value, 0) + count
+        return Histogram(sorted(counts.items()))
+
     def quantile(self, share):
         """The value that this share of all does not exceed, in nanoseconds; None when there are none."""
         wanted, seen = max(1, math.ceil(share * self.total)), 0
