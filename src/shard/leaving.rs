@@ -55,10 +55,13 @@ impl Shard {
         }));
     }
 
-    /// Waits until refusals of these partitions may be told.
+    /// Waits until refusals of these partitions may be told, all together no longer than for one.
     pub(super) async fn may_be_told(&self, keys: impl Iterator<Item = PartitionKey>) {
-        for key in keys {
-            poll_fn(|context| self.leaving.poll_told(key, context)).await;
-        }
+        let all = async {
+            for key in keys {
+                poll_fn(|context| self.leaving.poll_told(key, context)).await;
+            }
+        };
+        runtime::timeout(TOLD_WITHIN, all).await;
     }
 }

@@ -194,6 +194,8 @@ impl Shard {
         let stopped = partition.stop().await;
         if let Err(fault) = &stopped {
             tracing::error!(partition = %partition.id, %fault, "cannot leave a moved partition complete");
+            // It stands for the snapshot that was not written: this core keeps it until the next start, which asks all.
+            partition.return_point();
         }
         // Who waits for records, or works on its files, learns of it.
         partition.retire();

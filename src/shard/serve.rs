@@ -289,7 +289,9 @@ impl Shard {
             }
         }
         if self.note_reads(specs, &mut results) {
-            self.may_be_told(specs.iter().map(|spec| spec.key)).await;
+            let refused = specs.iter().zip(&results);
+            let refused = refused.filter(|(_, one)| matches!(one, Err(PartitionError::NotHere)));
+            self.may_be_told(refused.map(|(spec, _)| spec.key)).await;
         }
         results
     }

@@ -329,11 +329,12 @@ impl Journal {
     async fn write_segments(self: Rc<Self>) {
         loop {
             let claimed = self.lazy_writers.wait(|| self.claim_piece()).await;
-            if let Err(error) = self.write_piece(&claimed).await {
-                return self.fail(error);
-            }
+            let written = self.write_piece(&claimed).await;
             self.state.borrow_mut().pieces_in_flight -= 1;
             self.pieces_ended.notify();
+            if let Err(error) = written {
+                return self.fail(error);
+            }
             self.lazy_writers.wake_first();
         }
     }

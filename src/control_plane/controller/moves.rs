@@ -82,7 +82,9 @@ impl Worker {
             return Err(ControlError::InvalidAssignment(text));
         }
         if place.shard == to {
-            return Ok(None);
+            // It is there, and served by nobody.
+            let fault = self.withheld.get(&key);
+            return fault.map_or(Ok(None), |fault| Err(ControlError::Storage(fault.to_string())));
         }
         if topic.is_internal() {
             // Groups live where their partition is, and their members' requests are on their way there.

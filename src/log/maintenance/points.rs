@@ -75,8 +75,8 @@ impl Partition {
         self.state.borrow_mut().point = Some(point);
     }
 
-    /// Gives it back: the partition could not be opened, and the next start must not know less.
-    pub(super) fn return_point(&self) {
+    /// Gives it back: the partition could not be opened, or not be left complete, and the next start must not know less.
+    pub fn return_point(&self) {
         if let Some(point) = self.state.borrow_mut().point.take() {
             self.shard.return_point(self.point_key(), point);
         }

@@ -187,15 +187,20 @@ pub async fn list_directory(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            // Removed since it was listed.
+            let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
             // As the directory itself says: a data directory of 10,000 folders is listed several times by a start.
-            if entry.file_type()?.is_dir() {
+            let kind = match entry.file_type() {
+                Err(error) if is_gone(&error) => continue,
+                other => other?,
+            };
+            if kind.is_dir() {
                 let (length, modified) = (0, Timestamp::NONE);
                 entries.push(DirectoryEntry { name, is_directory: true, length, modified });
                 continue;
             }
             let metadata = match entry.metadata() {
-                // Removed since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_gone(&error) => continue,
                 other => other?,
             };
             let (length, modified) = (metadata.len(), milliseconds(metadata.modified()?));
@@ -253,9 +258,19 @@ pub async fn read_small_files(
             return Ok(read_some(&paths));
         }
         let all = std::thread::scope(|scope| {
-            let readers: Vec<_> =
-                paths.chunks(each).map(|some| scope.spawn(move || read_some(some))).collect();
-            readers.into_iter().flat_map(|one| one.join().expect("a read panics nowhere")).collect()
+            let start = |some| {
+                let reader = std::thread::Builder::new().name("small-files".to_string());
+                // Where no more threads may be, this one reads.
+                (some, reader.spawn_scoped(scope, move || read_some(some)).ok())
+            };
+            let readers: Vec<_> = paths.chunks(each).map(start).collect();
+            let read = readers.into_iter().flat_map(|(some, reader)| {
+                reader.map_or_else(
+                    || read_some(some),
+                    |one| one.join().expect("a read panics nowhere"),
+                )
+            });
+            read.collect()
         });
         Ok(all)
     };

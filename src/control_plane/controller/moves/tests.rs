@@ -252,6 +252,7 @@ fn a_partition_that_fails_while_it_is_closed_is_served_by_nobody_before_the_next
         let id = create(&host, "t", &[0]).await;
         let key = PartitionKey { topic_id: id, index: 0 };
         assert_eq!(store(&host, 0, key, 0).await, Offset(0));
+        assert_eq!(host.shards[0].log.save_recovery_points().await.unwrap(), 0);
         // What a close leaves beside the records.
         disk().fail_next(DiskOperation::Write, ".producers");
         let refused = move_to(&host, key, 1).await;
@@ -265,6 +266,11 @@ fn a_partition_that_fails_while_it_is_closed_is_served_by_nobody_before_the_next
         // Nor does it go back.
         let refused = move_to(&host, key, 0).await;
         assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+        // Nor is it where it should be.
+        let refused = move_to(&host, key, 1).await;
+        assert!(matches!(refused, Err(ControlError::Storage(_))), "{refused:?}");
+        // Another round of the core that had it.
+        assert_eq!(host.shards[0].log.save_recovery_points().await.unwrap(), 0);
         key
     });
     simulation.kill();
@@ -272,6 +278,11 @@ fn a_partition_that_fails_while_it_is_closed_is_served_by_nobody_before_the_next
         let host = harness::start(2).await;
         assert_eq!(owners(&host, key), [ShardId(1)]);
         assert_eq!(end_of(&host, key).await, Offset(1));
+        let recovery = host.shards[1].partition(key).unwrap().recovery();
+        assert_eq!(
+            recovery.scanned_bytes, 0,
+            "the point is known, so what lies before is complete"
+        );
         assert_eq!(store(&host, 0, key, 1).await, Offset(1));
     });
 }
