@@ -3,7 +3,8 @@
 //! finds it there. Nobody waits for that much longer than he would by himself before he tries again. Cold.
 
 use super::Shard;
-use super::request::PartitionKey;
+use super::request::{PartitionError, PartitionKey, ReadSpec};
+use crate::log::ReadBatches;
 use crate::runtime::{self, Wakers};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -55,11 +56,17 @@ impl Shard {
         }));
     }
 
-    /// Waits until refusals of these partitions may be told, all together no longer than for one.
-    pub(super) async fn may_be_told(&self, keys: impl Iterator<Item = PartitionKey>) {
+    /// Waits until the refusals among these may be told, all together no longer than for one.
+    pub(super) async fn may_be_told(
+        &self,
+        specs: &[ReadSpec],
+        results: &[Result<ReadBatches, PartitionError>],
+    ) {
         let all = async {
-            for key in keys {
-                poll_fn(|context| self.leaving.poll_told(key, context)).await;
+            for (spec, result) in specs.iter().zip(results) {
+                if matches!(result, Err(PartitionError::NotHere)) {
+                    poll_fn(|context| self.leaving.poll_told(spec.key, context)).await;
+                }
             }
         };
         runtime::timeout(TOLD_WITHIN, all).await;

@@ -289,9 +289,7 @@ impl Shard {
             }
         }
         if self.note_reads(specs, &mut results) {
-            let refused = specs.iter().zip(&results);
-            let refused = refused.filter(|(_, one)| matches!(one, Err(PartitionError::NotHere)));
-            self.may_be_told(refused.map(|(spec, _)| spec.key)).await;
+            self.may_be_told(specs, &results).await;
         }
         results
     }
