@@ -247,6 +247,11 @@ class Run:
     def running(self):
         return [p for p in self.processes if p.alive() and not p.paused and not p.leaving and not p.fenced]
 
+    def members(self):
+        """Who belongs to the group in the end. One whose place another took ends when it hears of it; but if the other was
+        killed and its session is over by then, the first is in the group again, with Kafka too."""
+        return [p for p in self.processes if p.alive() and not p.paused and not p.leaving]
+
     def leave(self, process):
         process.leaving = True
         process.process.send_signal(signal.SIGTERM)
@@ -323,19 +328,18 @@ class Run:
                 seen.update(error=str(e))
                 return False
             state, members, times = seen["group"]
-            return (seen["offsets"] == want and state == "STABLE" and members == len(self.running())
+            return (seen["offsets"] == want and state == "STABLE" and members == len(self.members())
                     and times == {p: 1 for p in range(PARTITIONS)})
         if until(settled, SETTLE_S + self.session_ms / 1000):
             self.check("stable", None)
         else:
             behind = {p: (seen.get("offsets", {}).get(p), o) for p, o in want.items() if seen.get("offsets", {}).get(p) != o}
-            self.check("stable", f"{len(self.running())} members run; {seen.get('group')}; behind (committed, end): {behind} {seen.get('error', '')}")
+            self.check("stable", f"{len(self.members())} members run; {seen.get('group')}; behind (committed, end): {behind} {seen.get('error', '')}")
         self.tell("settled")
 
     def finish(self, ends):
         gone_wrong = []
-        running = self.running()
-        for process in running:
+        for process in self.members():
             self.leave(process)
         for process in self.processes:
             try:
