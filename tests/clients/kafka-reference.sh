@@ -136,6 +136,6 @@ case ${1:-} in
   wipe) stop; rm -rf "$HOME_DIR"/node* "$HOME_DIR/cluster.id" ;;
   run) get; log_config; prepare 1 "${2%/}" "$3" "1@127.0.0.1:$(($3 + 100))"; server "${2%/}.properties" ;;
   tool) shift; get; log_config; run_java "$@" ;;
-  classpath) get; echo "$libs/*" ;;
+  classpath) get; log_config; echo "$libs/*" ;;
   *) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p}' "$0"; exit 2 ;;
 esac

@@ -202,15 +202,7 @@ kafka-groups.sh org.apache.kafka.tools.GroupsCommand
 connect-standalone.sh org.apache.kafka.connect.cli.ConnectStandalone
 CLASSES
   chmod +x "$kafka"/bin/*.sh
-  cat >"$kafka/config/log4j2.properties" <<'X'
-rootLogger.level=WARN
-rootLogger.appenderRef.console.ref=console
-appender.console.type=Console
-appender.console.name=console
-appender.console.target=SYSTEM_ERR
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=[%d] %p %m (%c)%n
-X
+  cp "$(dirname "$libs")/log4j2.properties" "$kafka/config/"
   cat >"$kafka/config/connect-standalone.properties" <<X
 bootstrap.servers=$B
 key.converter=org.apache.kafka.connect.json.JsonConverter
